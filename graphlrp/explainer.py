@@ -1,0 +1,533 @@
+"""The public face: ``load`` makes an ``Explainer``, calling it makes an ``Explanation``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from graphlrp.compiler import RECORDS, Compiled, Settings, compile_explainer
+from graphlrp.errors import InputError, ModelError
+from graphlrp.ir.canonical import Pass, PassNote, canonicalise, standard_passes
+from graphlrp.ir.reading import ModelSource, read_model
+from graphlrp.ledger import Ledger, LedgerEntry, conservation_error
+from graphlrp.plan import Plan
+from graphlrp.plugins.manager import Plugins
+from graphlrp.rules import presets
+from graphlrp.rules.base import Rule
+from graphlrp.rules.composite import Composite
+from graphlrp.rules.select import every
+from graphlrp.runtime import Session, open_session, run_batches
+
+Array = npt.NDArray[Any]
+Target = "int | str | Sequence[int] | Array | None"
+
+DTYPES = {"float32": ir.DataType.FLOAT, "float64": ir.DataType.DOUBLE}
+
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
+"""Relative errors up to which a strict ledger takes relevance as conserved."""
+
+VERIFICATION_TOLERANCE = 1e-3
+"""Largest difference between canonical and original outputs, relative to the largest output, that is taken for rounding."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Relevances of a batch.
+
+    Attributes:
+        relevance: R shaped like the explained input, or {name: R} if several are explained (or the bias is one of them).
+        output: f(x), the explained function's output, with a terminal softmax or sigmoid removed.
+        target: what was explained: class indices int64 [N], or class weights shaped like the output.
+        intermediate: relevance of the values asked for with ``report``.
+        ledger: where all relevance went, None without ``ledger=True``.
+        conservation_error: |f_target - ΣR - absorbed| / Σ of magnitudes, [N]; None without ``ledger=True``.
+        model_outputs: the model's own outputs by name.
+        inputs: what was explained, by name.
+    """
+
+    relevance: Any
+    output: Array
+    target: Array
+    intermediate: dict[str, Array]
+    ledger: Ledger | None
+    conservation_error: Array | None
+    model_outputs: dict[str, Array]
+    inputs: dict[str, Array]
+
+    def save_image(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Write the heatmaps of picture-like inputs as a PNG: one row per sample (see ``graphlrp.visual``)."""
+        from graphlrp.visual.explanation import save_explanation
+
+        save_explanation(path, self, **options)
+
+    def plot(self, **options: Any) -> Any:
+        """The same as a matplotlib Figure, which notebooks show."""
+        from graphlrp.visual.explanation import explanation_to_figure
+
+        return explanation_to_figure(self, **options)
+
+
+class Explainer:
+    """A model compiled together with its relevance pass. Made by ``graphlrp.load``."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        settings: Settings,
+        *,
+        dtype: str,
+        providers: Sequence[str] | str | None,
+        plugins: Plugins,
+        strict: bool,
+        verify: bool,
+        original: ir.Model | None = None,
+    ) -> None:
+        self._settings = settings
+        self._dtype = dtype
+        self._providers = providers
+        self._plugins = plugins
+        self._strict = strict
+        self._verify = verify
+        self._original = original if original is not None else model.clone()
+        passes: list[Pass] = [*standard_passes(DTYPES[dtype]), *plugins.passes]
+        self._notes: list[PassNote] = canonicalise(model, passes)
+        self._canonical = model
+        self._compiled: dict[bool, Compiled] = {}
+        self._sessions: dict[bool, Session] = {}
+        self._compiled[False] = compile_explainer(model, settings, plugins, self._notes)
+        self._verified = False
+
+    # What it does
+
+    @property
+    def plan(self) -> Plan:
+        """What was done to the model and which rule every mapping has."""
+        return self._compiled[False].plan
+
+    @property
+    def inputs(self) -> dict[str, ir.Value]:
+        """The model's inputs by name."""
+        return {str(value.name): value for value in self._canonical.graph.inputs}
+
+    def __call__(
+        self,
+        x: Any,
+        target: Any = None,
+        *,
+        batch_size: int = 32,
+        progress: bool | Callable[[int, int], None] = False,
+    ) -> Explanation:
+        """Explain f(x).
+
+        Args:
+            x: array [N, ...], or {name: array} for models with several inputs.
+            target: None for the arg max of every sample; a class index, or one per sample [N]; class weights shaped like the
+                output; ``"all"`` for all outputs together.
+            batch_size: samples per run; models with a static batch size keep theirs.
+            progress: show a bar if there are several batches, or call ``progress(done, total)``.
+
+        Returns:
+            The explanation.
+
+        Raises:
+            InputError: wrong names, shapes, types, NaN or infinities, a class out of range, no samples.
+            ConservationError: with ``ledger="strict"``, if relevance is not accounted for.
+        """
+        feeds = self._feeds(x)
+        count = len(next(iter(feeds.values())))
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        array, weights = self._target(target, count)
+        compiled = self._compile(weights)
+        feeds[compiled.target_input] = array
+        if self._verify and not self._verified:
+            self._verify_on({name: a[: compiled.static_batch or 1] for name, a in feeds.items() if name != compiled.target_input})
+        own = [str(value.name) for value in self._canonical.graph.outputs]
+        names = list(dict.fromkeys([*own, compiled.explained_output, *compiled.relevance.values(), *compiled.reported.values()]))
+        names += [name for name in (compiled.bias_output, compiled.ledger_output) if name is not None]
+        axis = {} if compiled.ledger_output is None else {compiled.ledger_output: 2}
+        values = dict(
+            zip(
+                names,
+                run_batches(
+                    self._session(weights),
+                    names,
+                    feeds,
+                    batch_size=batch_size,
+                    static_batch=compiled.static_batch,
+                    progress=progress,
+                    batch_axis=axis,
+                ),
+                strict=True,
+            )
+        )
+        return self._explanation(compiled, values, feeds, array, weights, own)
+
+    def save(self, path: str | os.PathLike[str], *, target: str = "index") -> None:
+        """Write the explainer as one ONNX file that plain ONNX Runtime runs.
+
+        Its inputs are the model's and ``target``: int64 [N], -1 for the arg max (``target="weights"``: class weights shaped like
+        the explained output). Its outputs are the model's and ``relevance`` (``relevance/<input>`` if several are explained).
+        Weights over 1.8 GB go to a file beside it. Written atomically: an existing file is replaced as a whole or not at all.
+
+        Raises:
+            InputError: ``target`` is neither ``"index"`` nor ``"weights"``.
+        """
+        if target not in ("index", "weights"):
+            raise InputError(f"save: target must be 'index' or 'weights', not {target!r}")
+        compiled = compile_explainer(
+            self._canonical, self._settings, self._plugins, self._notes, weights=target == "weights", standalone=True
+        )
+        write_model(compiled.model, path)
+
+    def verify(self, x: Any) -> float:
+        """Compare the canonical model with the original on data.
+
+        Returns:
+            The largest difference of any output, relative to the largest magnitude of that output.
+
+        Raises:
+            ModelError: they differ by more than rounding can explain; the pass that is to blame is named if one can be found.
+        """
+        return self._verify_on(self._feeds(x))
+
+    # How it does it
+
+    def _compile(self, weights: bool) -> Compiled:
+        if weights not in self._compiled:
+            self._compiled[weights] = compile_explainer(
+                self._canonical, self._settings, self._plugins, self._notes, weights=weights
+            )
+        return self._compiled[weights]
+
+    def _session(self, weights: bool) -> Session:
+        if weights not in self._sessions:
+            self._sessions[weights] = open_session(self._compile(weights).model, self._dtype, self._providers)
+        return self._sessions[weights]
+
+    def _feeds(self, x: Any) -> dict[str, Array]:
+        """Check the input against the model and bring it to its types."""
+        inputs = self.inputs
+        if isinstance(x, Mapping):
+            unknown, missing = set(x) - set(inputs), set(inputs) - set(x)
+            if unknown or missing:
+                raise InputError(
+                    f"the model's inputs are {', '.join(map(repr, inputs))};"
+                    + (f" unknown: {', '.join(map(repr, sorted(unknown)))};" if unknown else "")
+                    + (f" missing: {', '.join(map(repr, sorted(missing)))}" if missing else "")
+                )
+            given = dict(x)
+        elif len(inputs) == 1:
+            given = {next(iter(inputs)): x}
+        else:
+            raise InputError(f"the model has several inputs ({', '.join(map(repr, inputs))}); give a dictionary of arrays")
+        feeds = {name: _check_array(name, given[name], inputs[name]) for name in inputs}
+        counts = {name: len(array) for name, array in feeds.items()}
+        if len(set(counts.values())) > 1:
+            raise InputError(f"inputs have different numbers of samples: {counts}")
+        if next(iter(counts.values())) == 0:
+            raise InputError("the input holds no samples (its first axis has size 0)")
+        return feeds
+
+    def _target(self, target: Any, count: int) -> tuple[Array, bool]:
+        """The target as the graph wants it, and whether it is class weights."""
+        shape = self._compiled[False].target_shape
+        axis = self._settings.class_axis
+        classes = shape[axis] if -len(shape) <= axis < len(shape) and len(shape) > 1 else 1
+        if target is None:
+            return np.full(count, -1, np.int64), False
+        if isinstance(target, str):
+            if target != "all":
+                raise InputError(f"unknown target {target!r}: give None, a class index, indices [N], class weights or 'all'")
+            sizes = [count, *shape[1:]]
+            if any(size is None for size in sizes):
+                raise InputError(f"target='all' needs an output of known shape, not {shape}; give weights of its shape")
+            return np.ones(sizes, DTYPES[self._dtype].numpy()), True  # type: ignore[arg-type]
+        array = np.asarray(target)
+        if array.dtype == bool or array.dtype.kind not in "iuf":
+            raise InputError(f"a target is made of class indices or class weights, not of {array.dtype}")
+        if array.dtype.kind in "iu" and array.ndim <= 1:
+            indices = np.broadcast_to(array.astype(np.int64), (count,)) if array.ndim == 0 else array.astype(np.int64)
+            if indices.shape != (count,):
+                raise InputError(f"{len(indices)} targets for {count} samples; give one index, or one per sample")
+            if np.any(indices < 0) or (classes is not None and np.any(indices >= classes)):
+                wrong = indices[(indices < 0) | (indices >= (classes or np.inf))][0]
+                raise InputError(f"class {wrong} is out of range: the explained output has classes 0 to {(classes or 0) - 1}")
+            return np.ascontiguousarray(indices), False
+        weights = array.astype(DTYPES[self._dtype].numpy())
+        expected = [count, *shape[1:]]
+        if weights.ndim == len(expected) - 1 and len(expected) > 1:
+            weights = np.broadcast_to(weights, (count, *weights.shape))
+        if weights.ndim != len(expected) or any(e is not None and e != w for e, w in zip(expected, weights.shape, strict=False)):
+            raise InputError(f"class weights have shape {array.shape}; the explained output has {tuple(expected)}")
+        if not np.isfinite(weights).all():
+            raise InputError("class weights hold NaN or infinities")
+        return np.ascontiguousarray(weights), True
+
+    def _explanation(
+        self,
+        compiled: Compiled,
+        values: dict[str, Array],
+        feeds: dict[str, Array],
+        target: Array,
+        weights: bool,
+        own: list[str],
+    ) -> Explanation:
+        output = values[compiled.explained_output]
+        relevance = {name: values[key] for name, key in compiled.relevance.items()}
+        if compiled.bias_output is not None:
+            relevance["bias"] = values[compiled.bias_output]
+        axis = self._settings.class_axis
+        if not weights and output.ndim > 1 and np.any(target < 0):
+            others = tuple(a for a in range(1, output.ndim) if a != axis % output.ndim)
+            target = np.where(target < 0, output.sum(axis=others).argmax(axis=1), target)
+        elif not weights:
+            target = np.maximum(target, 0)
+        ledger, error = None, None
+        if compiled.ledger_output is not None:
+            records = values[compiled.ledger_output]
+            ledger = Ledger(
+                [
+                    LedgerEntry(*names, *(records[index, k] for k in range(len(RECORDS))))
+                    for index, names in enumerate(compiled.bookings)
+                ]
+            )
+            start = self._initial_sum(output, target, weights)
+            inputs = [r for name, r in relevance.items() if not (name == "bias" and compiled.bias_output)]
+            error = conservation_error(start, inputs, ledger) if len(ledger) else np.zeros(len(output))
+            if self._strict:
+                ledger.check(TOLERANCE[self._dtype])
+        return Explanation(
+            relevance if len(relevance) > 1 else next(iter(relevance.values())),
+            output,
+            target,
+            {name: values[key] for name, key in compiled.reported.items()},
+            ledger,
+            error,
+            {name: values[name] for name in own},
+            {name: array for name, array in feeds.items() if name != compiled.target_input},
+        )
+
+    def _initial_sum(self, output: Array, target: Array, weights: bool) -> Array:
+        """Σ of the initial relevance per sample, computed from the output and not by the graph."""
+        count = len(output)
+        initial = self.plan.policies["initial"]
+        numbers = output.astype(np.float64)
+        if weights:
+            start = numbers * target if initial == "value" else target.astype(np.float64)
+            return start.reshape(count, -1).sum(1)
+        if output.ndim == 1:
+            return numbers if initial == "value" else np.ones(count)
+        by_class = np.moveaxis(numbers, self._settings.class_axis, 1).reshape(count, output.shape[self._settings.class_axis], -1)
+        chosen = by_class[np.arange(count), target]
+        if initial == "value":
+            return chosen.sum(1)
+        return np.full(count, float(chosen.shape[1])) if initial == "one" else np.zeros(count)
+
+    def _verify_on(self, feeds: dict[str, Array]) -> float:
+        """Original against canonical outputs; the difference goes into the plan."""
+        self._verified = True
+        names = [str(value.name) for value in self._original.graph.outputs]
+        originals = {str(v.name): v for v in self._original.graph.inputs}
+        own = {name: a.astype(originals[name].dtype.numpy()) if name in originals else a for name, a in feeds.items()}  # type: ignore[union-attr]
+        try:
+            expected = open_session(self._original, "float32", "cpu").run(names, own)
+        except ModelError as error:
+            self.plan.verification = f"not verified: ONNX Runtime does not run the original model ({str(error)[:120]})"
+            return float("nan")
+        difference = self._difference(expected, self._canonical, feeds)
+        self.plan.verification = f"canonical and original outputs agree to {difference:.1e} of the largest output, on {len(next(iter(feeds.values())))} sample(s)"
+        if not difference <= VERIFICATION_TOLERANCE:
+            raise ModelError(
+                f"canonicalisation changed the model: outputs differ by {difference:.2e} of the largest output. {self._guilty(expected, feeds)}"
+                " Please report it with the model; load(..., verify=False) goes on regardless"
+            )
+        return difference
+
+    def _difference(self, expected: Sequence[Array], model: ir.Model, feeds: Mapping[str, Array]) -> float:
+        names = [str(value.name) for value in model.graph.outputs]
+        got = open_session(model, self._dtype, "cpu").run(names, feeds)
+        worst = 0.0
+        for a, b in zip(expected, got, strict=True):
+            if a.dtype.kind == "f" and a.size:
+                scale = max(float(np.abs(a).max()), 1e-30)
+                worst = max(worst, float(np.abs(a.astype(np.float64) - b).max()) / scale)
+        return worst
+
+    def _guilty(self, expected: Sequence[Array], feeds: Mapping[str, Array]) -> str:
+        """Find the first pass after which outputs differ."""
+        passes = [*standard_passes(DTYPES[self._dtype]), *self._plugins.passes]
+        for count in range(1, len(passes) + 1):
+            model = self._original.clone()
+            try:
+                canonicalise(model, passes[:count])
+                if self._difference(expected, model, feeds) > VERIFICATION_TOLERANCE:
+                    return f"The pass {getattr(passes[count - 1], '__name__', passes[count - 1])!r} is to blame."
+            except ModelError:
+                continue
+        return "No single pass is to blame."
+
+
+def load(
+    source: ModelSource,
+    composite: str | Composite | Rule = "auto",
+    *,
+    explain: str | Sequence[str] | None = None,
+    output: str | None = None,
+    bias: str = "absorb",
+    dtype: str = "float32",
+    providers: Sequence[str] | str | None = None,
+    plugins: Iterable[object] = (),
+    ledger: bool | str = False,
+    initial: str | None = None,
+    class_axis: int = 1,
+    report: str | Sequence[str] = (),
+    restrict: Mapping[str, Sequence[int]] | None = None,
+    verify: bool = True,
+    **options: str,
+) -> Explainer:
+    """Compile a model and its relevance pass into one graph.
+
+    Args:
+        source: path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+        composite: name of a preset, a Composite, one rule for every mapping, or ``"auto"``.
+        explain: names of the inputs or inner values to explain; by default every real-valued input.
+        output: name of the output or inner value to explain; by default the first output, its terminal softmax removed.
+        bias: what happens to the relevance of biases: ``"absorb"`` (to the ledger), ``"distribute"`` (2.73), ``"project"``
+            (2.74), ``"ignore"`` (left out of denominators), ``"input"`` (an extra input named ``"bias"`` receives it).
+        dtype: ``"float32"``, or ``"float64"`` for verification (runs on onnx.reference, slowly).
+        providers: ONNX Runtime providers, or ``"cpu"``, ``"cuda"``; by default CUDA if there is a device, else the CPU.
+        plugins: modules, objects with hooks, or Mapping classes.
+        ledger: keep the ledger; ``"strict"`` raises ConservationError if it does not balance.
+        initial: ``"value"`` (f(x)), ``"one"``, or ``"contrastive"`` (+1 target, -1/(C-1) the others).
+        class_axis: axis of the output that counts classes; over further axes the target is summed.
+        report: names of inner values whose relevance is wanted as well.
+        restrict: {value name: channels}: relevance goes on through these channels only.
+        verify: compare the canonical with the original model on the first sample that is explained.
+        **options: policies of mappings: ``merge``, ``product``, ``attention``, ``softmax``, ``average``, ``lrn`` ...
+
+    Returns:
+        The explainer, compiled; sessions are opened when it is first called.
+
+    Raises:
+        ModelError: unreadable model, unknown names, an output that does not depend on the explained input.
+        UnsupportedOperatorError: operators without a mapping, all of them.
+        RuleError: unknown composite, rule parameters or policies.
+        ProviderError: a provider that this machine does not have.
+        PluginError: a broken plugin.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"unknown dtype {dtype!r}; there are {', '.join(DTYPES)}")
+    if ledger not in (True, False, "strict"):
+        raise InputError(f"ledger must be False, True or 'strict', not {ledger!r}")
+    if isinstance(composite, Rule):
+        composite = Composite([(every(), composite)], str(composite))
+    elif not isinstance(composite, (str, Composite)):
+        raise InputError(f"composite must be a name, a Composite or a Rule, not {type(composite).__name__}")
+    from graphlrp.runtime import resolve_providers
+
+    if providers is not None:
+        resolve_providers(providers)
+    settings = Settings(
+        composite,
+        (explain,) if isinstance(explain, str) else None if explain is None else tuple(explain),
+        output,
+        bias,
+        initial,
+        class_axis,
+        (report,) if isinstance(report, str) else tuple(report),
+        dict(restrict or {}),
+        dict(options),
+        bool(ledger),
+    )
+    return Explainer(
+        read_model(source),
+        settings,
+        dtype=dtype,
+        providers=providers,
+        plugins=Plugins(plugins),
+        strict=ledger == "strict",
+        verify=verify,
+    )
+
+
+def composite(name: str, **parameters: object) -> Composite:
+    """A preset by name with parameters, e.g. ``composite("epsilon-gamma-box", low=-2.1, high=2.6)``.
+
+    Raises:
+        RuleError: unknown name or parameters.
+    """
+    return presets.make(name, Plugins().presets, **parameters)
+
+
+def write_model(model: ir.Model, path: str | os.PathLike[str]) -> None:
+    """Write a model atomically; weights over the limit of protobuf go to ``<name>.data`` beside it.
+
+    Raises:
+        InputError: the folder does not exist or cannot be written to.
+    """
+    from graphlrp.runtime import PROTOBUF_LIMIT
+
+    path = Path(path)
+    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+            written = Path(folder) / path.name
+            if weights > PROTOBUF_LIMIT:
+                ir.save(model, written, external_data=f"{path.name}.data")
+                os.replace(Path(folder) / f"{path.name}.data", path.parent / f"{path.name}.data")
+            else:
+                proto = ir.to_proto(model)
+                onnx.checker.check_model(proto, full_check=False)
+                written.write_bytes(proto.SerializeToString())
+            os.replace(written, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from error
+
+
+def _check_array(name: str, array: Any, value: ir.Value) -> Array:
+    """Check an input array against the declared input."""
+    try:
+        array = np.asarray(array)
+    except ValueError as error:
+        raise InputError(f"input {name!r} is no array: {error}") from error
+    dtype = value.dtype
+    assert dtype is not None
+    wanted = dtype.numpy()
+    if array.dtype == object or array.dtype.kind in "USOMmVc":
+        raise InputError(f"input {name!r} is of type {array.dtype}; the model wants {wanted}")
+    if dtype.is_floating_point() and array.dtype.kind != "f":
+        raise InputError(
+            f"input {name!r} is of type {array.dtype}, the model wants {wanted}: preprocess it as the model expects, or convert it"
+            " on purpose with .astype"
+        )
+    if not dtype.is_floating_point() and array.dtype.kind == "f":
+        raise InputError(f"input {name!r} is of type {array.dtype}, the model wants {wanted}")
+    if array.ndim == 0:
+        raise InputError(f"input {name!r} is a scalar; its first axis must be the batch")
+    if value.shape is not None:
+        shape = [d if isinstance(d, int) else None for d in value.shape]
+        fits = len(shape) == array.ndim and all(
+            s is None or s == a or axis == 0 for axis, (s, a) in enumerate(zip(shape, array.shape, strict=False))
+        )
+        if not fits:
+            declared = "[" + ", ".join(str(d) for d in value.shape) + "]"
+            hint = ""
+            if len(shape) == array.ndim + 1:
+                hint = "; a single sample needs a leading axis: x[None]"
+            raise InputError(f"input {name!r} has shape {list(array.shape)}, the model wants {declared}{hint}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise InputError(
+            f"input {name!r} holds {bad} NaN or infinite number(s) of {array.size}; relevance of them is meaningless"
+        )
+    return np.ascontiguousarray(array, dtype=wanted)

@@ -1,0 +1,1 @@
+"""Models, canonicalisation, the graph of mappings, facts about values, and the emitter of nodes."""

@@ -1,0 +1,63 @@
+"""Canonicalisation: the passes in their order, what each did, and the proof that the function stayed the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from graphlrp.ir.passes.affine import fold_affine
+from graphlrp.ir.passes.padding import fold_padding
+from graphlrp.ir.passes.standard import (
+    Precision,
+    convert_operator_set,
+    fold_constants,
+    infer_shapes,
+    inline_functions,
+    lift_constants,
+    remove_no_operations,
+)
+
+Pass: TypeAlias = Callable[[ir.Model], "str | None"]
+"""Changes a model in place and says in a few words what it did, None if nothing."""
+
+
+@dataclass(frozen=True)
+class PassNote:
+    """What one pass did."""
+
+    name: str
+    note: str
+
+
+def standard_passes(dtype: ir.DataType) -> tuple[Pass, ...]:
+    """The passes every model goes through, in order."""
+    return (
+        inline_functions,
+        convert_operator_set,
+        lift_constants,
+        Precision(dtype),
+        fold_constants,
+        remove_no_operations,
+        infer_shapes,
+        fold_padding,
+        fold_affine,
+        infer_shapes,
+    )
+
+
+def canonicalise(model: ir.Model, passes: Sequence[Pass]) -> list[PassNote]:
+    """Run ``passes`` on ``model`` in place; returns what each of them did.
+
+    Names of nodes and values are made unique and non-empty first, for the plan and the emitted graph are read by name.
+    """
+    common.NameFixPass()(model)
+    notes = []
+    for apply in passes:
+        note = apply(model)
+        if note:
+            notes.append(PassNote(getattr(apply, "__name__", type(apply).__name__).replace("_", " "), note))
+    return notes

@@ -1,0 +1,255 @@
+"""The ``op`` that mappings and rules emit ONNX nodes with: onnxscript's builder plus what relevance needs.
+
+``op.Mul(a, 2.0)`` adds a node, promotes constants and knows the shape of the result at once. Added here:
+
+- ``absorb(kind, amount)``: books relevance that reaches no input, into the ledger of the node that is being decomposed;
+- ``stabilize``, ``divide``: denominators that are never zero;
+- ``sum_to``: the adjoint of broadcasting;
+- sizes of axes as numbers when they are static and as emitted values when they are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript import GraphBuilder, OpBuilder
+
+ABSORBED: Final = ("bias", "stabilizer", "constant", "dead", "residual")
+"""What the ledger tells apart of relevance that reaches no input."""
+
+Size = int | ir.Value
+"""Size of an axis: a number, or an emitted int64 value of shape [1]."""
+
+
+class Emitter(OpBuilder):
+    """Emits nodes into the graph of the explainer; ``op.Add(a, b)`` and so on for every ONNX operator."""
+
+    def __init__(self, graph: ir.Graph, *, ledger: bool, options: Mapping[str, Any]) -> None:
+        builder = GraphBuilder(graph)
+        super().__init__(builder, "", graph.opset_imports[""])
+        self.graph = graph
+        self.ledger = ledger
+        self.options = dict(options)
+        self.dtype: ir.DataType = ir.DataType.FLOAT
+        self._absorbed: list[tuple[str, Callable[[], ir.Value]]] = []
+        self._multiples: dict[ir.Value, frozenset[ir.Value]] = {}
+        self._props: dict[str, str] = {}
+        self._scalars: dict[float, ir.Value] = {}
+        self._vectors: dict[tuple[int, ...], ir.Value] = {}
+
+    # Nodes and where they belong
+
+    def _call_op(self, op_type: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        result = super()._call_op(op_type, inputs, kwargs)
+        if self._props:
+            value = result[0] if isinstance(result, Sequence) else result
+            node = value.producer()
+            if node is not None:
+                node.metadata_props.clear()
+                node.metadata_props.update(self._props)
+        return result
+
+    @contextmanager
+    def scope(self, name: str, **properties: str) -> Iterator[None]:
+        """Nodes emitted inside are named ``name/...`` and carry ``properties`` as metadata, which Netron shows."""
+        outer = self._props
+        self._props = {**outer, **{f"graphlrp.{key}": text for key, text in properties.items()}}
+        self.builder.push_module(name)
+        try:
+            yield
+        finally:
+            self.builder.pop_module()
+            self._props = outer
+
+    def number(self, array: Any, name: str | None = None) -> ir.Value:
+        """An array as an initializer; real arrays take the element type of the explainer."""
+        array = np.asarray(array)
+        if array.dtype.kind == "f":
+            array = array.astype(self.dtype.numpy())
+        unique = name or f"constant_{len(self.graph.initializers)}"
+        while unique in self.graph.initializers:
+            unique += "_"
+        return self.builder.initializer(ir.tensor(array, name=unique), name=unique, qualify=False)
+
+    # The ledger
+
+    def absorb(self, kind: str, amount: Callable[[], ir.Value]) -> None:
+        """Book relevance that the current node keeps: ``amount`` emits it, per component, only if somebody asks.
+
+        ``kind`` is one of ``ABSORBED``; the leading axis of the emitted value is the batch.
+        """
+        if kind not in ABSORBED:
+            raise ValueError(f"unknown kind {kind!r} of absorbed relevance; kinds are {', '.join(ABSORBED)}")
+        self._absorbed.append((kind, amount))
+
+    def take_absorbed(self) -> list[tuple[str, Callable[[], ir.Value]]]:
+        """What was booked since the last call."""
+        booked, self._absorbed = self._absorbed, []
+        return booked
+
+    # Facts about emitted relevance
+
+    def note_multiple(self, value: ir.Value, *factors: ir.Value) -> ir.Value:
+        """State that ``value`` is zero wherever one of ``factors`` is; returns ``value``."""
+        self._multiples[value] = self._multiples.get(value, frozenset()) | frozenset(factors)
+        return value
+
+    def multiples(self, value: ir.Value) -> frozenset[ir.Value]:
+        """Values of the model known to be factors of an emitted relevance."""
+        return self._multiples.get(value, frozenset())
+
+    def total(self, values: Sequence[ir.Value]) -> ir.Value:
+        """Sum of messages to one value: the treatment of skips and merges."""
+        if len(values) == 1:
+            return values[0]
+        factors = frozenset.intersection(*(self.multiples(value) for value in values))
+        result = self.Add(*values) if len(values) == 2 else self.Sum(*values)
+        return self.note_multiple(result, *factors) if factors else result
+
+    def shaped(self, value: ir.Value, like: ir.Value) -> ir.Value:
+        """Take over the shape of ``like``, which inference loses where batches of one name meet.
+
+        Raises:
+            ValueError: the two shapes are known not to be equal.
+        """
+        if like.shape is None:
+            return value
+        if value.shape is not None:
+            fits = len(value.shape) == len(like.shape) and all(
+                a == b or not isinstance(a, int) or not isinstance(b, int) for a, b in zip(value.shape, like.shape, strict=True)
+            )
+            if not fits:
+                raise ValueError(f"shape {value.shape} where {like.name!r} has {like.shape}")
+        value.shape = like.shape.copy()
+        return value
+
+    # Denominators
+
+    @property
+    def tiny(self) -> float:
+        """Smallest magnitude of a denominator: far below any contribution, its inverse far from overflow."""
+        return 1e-30 if self.dtype == ir.DataType.FLOAT else 1e-200
+
+    def stabilize(self, z: ir.Value, epsilon: float) -> ir.Value:
+        """``z + epsilon * sign(z)`` with ``sign(0) = +1`` (2.22)."""
+        return self.Add(z, self.Where(self.Less(z, 0.0), self.scalar(-epsilon), self.scalar(epsilon)))
+
+    def divide(self, relevance: ir.Value, z: ir.Value) -> ir.Value:
+        """``relevance / z``, and 0 where ``z`` is 0; what is lost there is booked as ``dead``."""
+        empty = self.Equal(z, 0.0)
+        self.absorb("dead", lambda: self.Where(empty, relevance, self.scalar(0.0)))
+        return self.Where(empty, self.scalar(0.0), self.Div(relevance, self.Where(empty, self.scalar(1.0), z)))
+
+    def divide_one_sided(self, relevance: ir.Value, z: ir.Value, *, positive: bool = True) -> ir.Value:
+        """``relevance / z`` for a ``z`` that is a sum of terms of one sign, so that ``z = 0`` only if all of them are.
+
+        There the quotient is a finite number that meets zero contributions only; booked as ``dead``.
+        """
+        self.absorb("dead", lambda: self.Where(self.Equal(z, 0.0), relevance, self.scalar(0.0)))
+        guarded = self.Max(z, self.tiny) if positive else self.Min(z, -self.tiny)
+        return self.Div(relevance, guarded)
+
+    def scalar(self, number: float) -> ir.Value:
+        """A scalar of the explainer's element type, for operators whose type nothing else tells (``Where``)."""
+        if number not in self._scalars:
+            self._scalars[number] = self.number(np.asarray(float(number)), f"scalar_{len(self._scalars)}")
+        return self._scalars[number]
+
+    # Shapes
+
+    def size(self, value: ir.Value, axis: int) -> Size:
+        """Size of an axis: an int if it is static, else an emitted int64 value of shape [1]."""
+        if value.shape is not None:
+            dimension = value.shape[axis]
+            if isinstance(dimension, int):
+                return dimension
+            if axis < 0:
+                axis += len(value.shape)
+        return self.Shape(value, start=axis, end=axis + 1 if axis != -1 else None)
+
+    def sizes(self, value: ir.Value, axes: Sequence[int] | None = None) -> list[Size]:
+        """Sizes of several axes, all by default."""
+        return [self.size(value, axis) for axis in (range(rank(value)) if axes is None else axes)]
+
+    def shape(self, sizes: Sequence[Size]) -> ir.Value:
+        """An int64 vector from sizes, for Reshape, Expand, Slice and the like."""
+        if all(isinstance(size, int) for size in sizes):
+            return self.integers([size for size in sizes if isinstance(size, int)])
+        parts = [self.shape([size]) if isinstance(size, int) else size for size in sizes]
+        return parts[0] if len(parts) == 1 else self.Concat(*parts, axis=0)
+
+    def shape_of(self, value: ir.Value) -> ir.Value:
+        """The whole shape of a value as an int64 vector, constant if it is static."""
+        if value.shape is not None and value.shape.is_static():
+            return self.integers(value.shape.numpy())
+        return self.Shape(value)
+
+    def integers(self, numbers: Sequence[int]) -> ir.Value:
+        """A constant int64 vector."""
+        key = tuple(int(number) for number in numbers)
+        if key not in self._vectors:
+            self._vectors[key] = self.number(np.asarray(key, dtype=np.int64), f"integers_{len(self._vectors)}")
+        return self._vectors[key]
+
+    def reshape_like(self, value: ir.Value, like: ir.Value) -> ir.Value:
+        """Bring a value of as many components to the shape of ``like``."""
+        if value.shape is not None and value.shape == like.shape and value.shape.is_static():
+            return value
+        return self.Reshape(value, self.shape_of(like))
+
+    def sum_to(self, value: ir.Value, like: ir.Value) -> ir.Value:
+        """Sum over the axes along which ``like`` was broadcast to the shape of ``value``: broadcasting's adjoint."""
+        if value.shape is None or like.shape is None:
+            raise ValueError(f"the rank of {like.name!r} is not known, so broadcasting cannot be undone")
+        if value.shape == like.shape and all(isinstance(d, int) or d.value is not None for d in like.shape):
+            return value
+        extra = len(value.shape) - len(like.shape)
+        axes, unknown = list(range(extra)), False
+        for axis, dimension in enumerate(like.shape):
+            other = value.shape[extra + axis]
+            if dimension == 1 and other != 1:
+                axes.append(extra + axis)
+            elif not isinstance(dimension, int) and not _same(dimension, other) and not (axis == 0 and extra == 0):
+                # The leading axis is the batch, which is never broadcast.
+                unknown = True
+        result = value
+        if axes:
+            result = self.ReduceSum(result, self.integers(axes), keepdims=1)
+        if unknown:
+            result = self._sum_unknown(result, like, extra)
+        return self.Reshape(result, self.shape_of(like)) if extra else result
+
+    def _sum_unknown(self, value: ir.Value, like: ir.Value, extra: int) -> ir.Value:
+        """Sum over axes of size 1 in ``like`` that are known only while the model runs."""
+        shape = self.Shape(value, start=extra)
+        ones = self.And(self.Equal(self.Shape(like), self.integers([1])), self.Not(self.Equal(shape, self.integers([1]))))
+        axes = self.Add(self.Squeeze(self.NonZero(ones), self.integers([0])), self.integers([extra]))
+        return self.ReduceSum(value, axes, keepdims=1, noop_with_empty_axes=1)
+
+    def per_sample(self, value: ir.Value, batch: ir.Value) -> ir.Value:
+        """Sum over everything but the batch: ``[N, ...] -> [N]``; ``batch`` is N as an int64 value of shape [1]."""
+        if value.shape is not None and len(value.shape) == 1:
+            return self.Reshape(value, batch) if value.shape.is_static() else value
+        flat = self.Reshape(value, self.Concat(batch, self.integers([-1]), axis=0))
+        return self.ReduceSum(flat, self.integers([1]), keepdims=0)
+
+
+def rank(value: ir.Value) -> int:
+    """Number of axes of a value.
+
+    Raises:
+        ValueError: shape inference found none.
+    """
+    if value.shape is None:
+        raise ValueError(f"the rank of {value.name!r} is not known")
+    return len(value.shape)
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, int) or isinstance(right, int):
+        return bool(left == right)
+    return left.value is not None and left.value == right.value

@@ -1,0 +1,140 @@
+"""The ledger: where all relevance went, mapping by mapping, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from graphlrp.errors import ConservationError
+
+Array = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """What one mapping received, sent on and kept; every array is [N].
+
+    ``received = sent + bias + stabilizer + constant + dead + residual`` up to rounding. ``sent`` sums the actual messages,
+    the kinds of absorption are computed by their own formulas, so the equation is a check and no definition.
+    """
+
+    name: str
+    op: str
+    rule: str
+    received: Array
+    magnitude: Array
+    sent: Array
+    bias: Array
+    stabilizer: Array
+    constant: Array
+    dead: Array
+    residual: Array
+
+    @property
+    def relevance_in(self) -> Array:
+        """Relevance received from above, [N]."""
+        return self.received
+
+    @property
+    def relevance_out(self) -> Array:
+        """Relevance sent on to inputs, [N]."""
+        return self.sent
+
+    @property
+    def absorbed(self) -> Array:
+        """What reached no input, [N]."""
+        return self.bias + self.stabilizer + self.constant + self.dead + self.residual
+
+    @property
+    def imbalance(self) -> Array:
+        """|received - sent - absorbed|, [N]."""
+        return np.abs(self.received - self.sent - self.absorbed)
+
+    @property
+    def error(self) -> Array:
+        """Imbalance relative to the magnitude of what passed: Σ|R| received, or more where messages cancel, [N]."""
+        parts = np.abs(self.bias) + np.abs(self.stabilizer) + np.abs(self.constant) + np.abs(self.dead) + np.abs(self.residual)
+        scale = np.maximum(self.magnitude, np.abs(self.sent) + parts)
+        return self.imbalance / np.where(scale > 0, scale, 1)
+
+
+class Ledger(Sequence[LedgerEntry]):
+    """Entries in the order of the walk, from the explained output to the inputs."""
+
+    def __init__(self, entries: Sequence[LedgerEntry]) -> None:
+        self._entries = list(entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        """Entry by position, or by the name of its node."""
+        if isinstance(index, str):
+            for entry in self._entries:
+                if entry.name == index:
+                    return entry
+            raise KeyError(index)
+        return self._entries[index]
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        return iter(self._entries)
+
+    @property
+    def absorbed(self) -> Array:
+        """Relevance that reached no input, over all mappings, [N]."""
+        return np.sum([entry.absorbed for entry in self._entries], axis=0)
+
+    @property
+    def worst(self) -> LedgerEntry:
+        """The entry with the largest relative error in any sample."""
+        return max(self._entries, key=lambda entry: float(np.max(np.nan_to_num(entry.error, nan=np.inf))))
+
+    def check(self, tolerance: float) -> None:
+        """Raise if any entry does not balance.
+
+        Raises:
+            ConservationError: the error of some mapping exceeds ``tolerance`` or is not finite; the worst is named.
+        """
+        worst = self.worst
+        error = float(np.max(np.nan_to_num(worst.error, nan=np.inf)))
+        if not error <= tolerance:
+            sample = int(np.argmax(np.nan_to_num(worst.error, nan=np.inf)))
+            raise ConservationError(
+                f"{worst.op} node {worst.name!r} ({worst.rule}) does not conserve: sample {sample} received"
+                f" {worst.received[sample]:.6g}, sent {worst.sent[sample]:.6g} and absorbed {worst.absorbed[sample]:.6g};"
+                f" relative error {error:.2e}, tolerance {tolerance:.0e}"
+            )
+
+    def __str__(self) -> str:
+        header = f"{'node':<32} {'op':<20} {'received':>12} {'sent':>12} {'bias':>12} {'stabilizer':>12} {'constant':>12} {'dead':>12} {'error':>9}"
+        lines = [header, "-" * len(header)]
+        for e in self._entries:
+            numbers = " ".join(
+                f"{float(np.mean(v)):12.5g}" for v in (e.received, e.sent, e.bias, e.stabilizer, e.constant, e.dead)
+            )
+            lines.append(f"{e.name[:32]:<32} {e.op[:20]:<20} {numbers} {float(np.max(e.error)):9.1e}")
+        return "\n".join(lines)
+
+
+def conservation_error(start: Array, relevance: Sequence[Array], ledger: Ledger, placed: Array | None = None) -> Array:
+    """|Σ R_start - Σ R_inputs - absorbed| / magnitudes, [N].
+
+    Args:
+        start: Σ of the initial relevance per sample, [N].
+        relevance: relevance of the explained inputs, [N, ...] each.
+        ledger: the ledger of the same run.
+        placed: relevance of an extra bias input, which the ledger counts as absorbed; [N].
+    """
+    count = len(start)
+    flat = [np.asarray(r, dtype=np.float64).reshape(count, -1) for r in relevance]
+    reached = np.sum([f.sum(1) for f in flat], axis=0)
+    absorbed = np.asarray(ledger.absorbed, dtype=np.float64)
+    magnitude = (
+        np.abs(start)
+        + np.sum([np.abs(f).sum(1) for f in flat], axis=0)
+        + np.sum([np.abs(entry.absorbed) for entry in ledger], axis=0)
+    )
+    return np.abs(start - reached - absorbed) / np.where(magnitude > 0, magnitude, 1)

@@ -1,0 +1,1 @@
+"""The plugin contract, its manager, and the built-in families of mappings."""

@@ -1,0 +1,54 @@
+"""Hooks of plugins. A plugin is a module, object or entry point (group ``graphlrp``) with functions marked ``@hookimpl``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import pluggy
+
+if TYPE_CHECKING:
+    from graphlrp.ir.canonical import Pass
+    from graphlrp.plugins.mapping import Mapping
+    from graphlrp.rules.composite import Composite
+
+PROJECT = "graphlrp"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class RegisterMapping(Protocol):
+    """Enters a mapping class into the table, for all of its ``operators``."""
+
+    def __call__(self, mapping: type[Mapping], *, override: bool = False) -> None:
+        """Duplicates raise ``PluginError`` unless ``override``."""
+
+
+class RegisterPreset(Protocol):
+    """Enters a preset: a function that makes a composite from parameters."""
+
+    def __call__(self, name: str, make: Callable[..., Composite], *, override: bool = False) -> None:
+        """Duplicates raise ``PluginError`` unless ``override``."""
+
+
+class RegisterPass(Protocol):
+    """Appends a canonicalisation pass, run after the standard ones."""
+
+    def __call__(self, apply: Pass) -> None:
+        """The pass changes a model in place and returns what it did, None if nothing."""
+
+
+@hookspec
+def register_mappings(register: RegisterMapping) -> None:
+    """Call ``register(MyMapping)`` for every mapping class."""
+
+
+@hookspec
+def register_presets(register: RegisterPreset) -> None:
+    """Call ``register("my-preset", make_my_composite)`` for every preset."""
+
+
+@hookspec
+def register_passes(register: RegisterPass) -> None:
+    """Call ``register(my_pass)`` for every canonicalisation pass."""

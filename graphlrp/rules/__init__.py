@@ -1,0 +1,1 @@
+"""Rules over messages, selectors of mappings, composites and presets."""

@@ -1,0 +1,342 @@
+"""The rules for mappings of the form z_ij = x_i w_ij + b_j, each written once, on ``apply`` and ``adjoint``.
+
+Equation numbers refer to the thesis "Layer-wise Relevance Propagation for DNNs, Bag of Words pipelines and kernel
+machines" (Lapuschkin 2019). Throughout, ``s_j = R_j / denominator_j`` and x^± = max/min(x, 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from graphlrp.errors import RuleError
+from graphlrp.ir.emitter import Emitter, rank
+from graphlrp.rules.base import Decomposition, LinearProblem, Rule
+from graphlrp.rules.weights import Weight
+
+Part = tuple[ir.Value, Weight]
+
+
+@dataclass(frozen=True)
+class Epsilon(Rule):
+    """R_{i←j} = z_ij / (z_j + ε sign(z_j)) · R_j (2.22); ε = 0 is the basic rule (2.10), known as LRP-0.
+
+    The share of ε is booked as ``stabilizer``, that of the bias as ``bias``; with ε = 0, R_j of z_j = 0 is ``dead``.
+
+    Raises:
+        RuleError: ε is negative or not a number.
+    """
+
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.epsilon) and self.epsilon >= 0):
+            raise RuleError(f"Epsilon: epsilon must be a number >= 0, not {self.epsilon}")
+
+    def linear_messages(self, op: Emitter, mapping: LinearProblem, relevance: ir.Value) -> Decomposition:
+        """One adjoint."""
+        z = mapping.z(op)
+        if self.epsilon == 0:
+            s = op.divide(relevance, z)
+        else:
+            rectified = mapping.rectified(op, relevance)
+            if rectified is not None:
+                s = op.Div(relevance, op.Add(rectified, self.epsilon))
+                op.absorb("stabilizer", lambda: op.Mul(s, self.epsilon))
+            else:
+                denominator = op.stabilize(z, self.epsilon)
+                s = op.Div(relevance, denominator)
+                op.absorb("stabilizer", lambda: op.Mul(s, op.Sub(denominator, z)))
+        bias = mapping.bias(op)
+        message = op.Mul(mapping.x, mapping.adjoint(op, s, mapping.weight(op)))
+        op.note_multiple(message, mapping.x)
+        return Decomposition(message, None if bias is None else lambda: op.Mul(s, bias))
+
+
+@dataclass(frozen=True)
+class AlphaBeta(Rule):
+    """R_{i←j} = (α z_ij^+ / z_j^+ + β z_ij^- / z_j^-) · R_j with β = 1 - α (2.26); z^± over messages (2.24).
+
+    z_ij^+ = x^+w^+ + x^-w^-, z_ij^- = x^+w^- + x^-w^+; the bias joins the side of its sign. If one side is empty, its share
+    α R_j or β R_j is ``dead`` (negative for β, so the other side is in surplus); ``renormalize=True`` gives all of R_j to
+    the side that exists instead, and only R_j without either side is ``dead``.
+
+    Raises:
+        RuleError: α < 1.
+    """
+
+    alpha: float = 2.0
+    renormalize: bool = False
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.alpha) and self.alpha >= 1):
+            raise RuleError(f"AlphaBeta: alpha must be a number >= 1 (beta is 1 - alpha), not {self.alpha}")
+
+    @property
+    def beta(self) -> float:
+        """1 - α."""
+        return 1.0 - self.alpha
+
+    def linear_messages(self, op: Emitter, mapping: LinearProblem, relevance: ir.Value) -> Decomposition:
+        """An adjoint per sign of the messages and sign of x: two if x ≥ 0 is known, one if also β = 0."""
+        sides = _sides(op, mapping)
+        bias = mapping.bias(op)
+        bias_parts = (None, None) if bias is None else (op.Relu(bias), op.Min(bias, 0.0))
+        sums = [
+            _sum(op, [mapping.apply(op, x, weight) for x, weight in side], extra)
+            for side, extra in zip(sides, bias_parts, strict=True)
+        ]
+        messages: list[ir.Value] = []
+        shares: list[tuple[ir.Value, ir.Value]] = []
+        for index, coefficient in enumerate((self.alpha, self.beta)):
+            z, other = sums[index], sums[1 - index]
+            share = self._share(op, coefficient, relevance, z, other)
+            if share is None:
+                continue
+            if z is None:
+                op.absorb("dead", lambda share=share: share)  # type: ignore[misc]
+                continue
+            s = op.divide_one_sided(share, z, positive=index == 0)
+            part = bias_parts[index]
+            if part is not None:
+                shares.append((s, part))
+            by_input: dict[ir.Value, list[ir.Value]] = {}
+            for x, weight in sides[index]:
+                by_input.setdefault(x, []).append(mapping.adjoint(op, s, weight))
+            messages += [op.Mul(x, op.total(adjoints)) for x, adjoints in by_input.items()]
+        if not messages:
+            message = op.Mul(mapping.x, 0.0)
+        else:
+            message = op.total(messages)
+        op.note_multiple(message, mapping.x)
+        return Decomposition(message, (lambda: op.total([op.Mul(s, b) for s, b in shares])) if shares else None)
+
+    def _share(
+        self, op: Emitter, coefficient: float, relevance: ir.Value, z: ir.Value | None, other: ir.Value | None
+    ) -> ir.Value | None:
+        """The relevance that goes to one side: coefficient · R_j, or by renormalisation 1 · R_j or 0."""
+        if not self.renormalize:
+            if coefficient == 0:
+                return None
+            return relevance if coefficient == 1 else op.Mul(relevance, coefficient)
+        # R_j of an output without either side is given to the positive side, which books it as dead: once, not twice.
+        first, one, zero = coefficient > 0, op.scalar(1.0), op.scalar(0.0)
+        other_empty = None if other is None else op.Equal(other, 0.0)
+        lost = op.Where(other_empty, one, zero) if first and other_empty is not None else (one if first else zero)
+        if z is None:
+            return op.Mul(relevance, lost) if first else None
+        alone = one if other_empty is None else op.Where(other_empty, one, op.scalar(coefficient))
+        return op.Mul(relevance, op.Where(op.Equal(z, 0.0), lost, alone))
+
+
+@dataclass(frozen=True)
+class ZPlus(AlphaBeta):
+    """z⁺ rule: AlphaBeta(1), that is R_{i←j} = z_ij^+ / z_j^+ · R_j; also known as excitation backprop."""
+
+    alpha: float = 1.0
+
+    def __str__(self) -> str:
+        return "ZPlus()" if not self.renormalize else "ZPlus(renormalize=True)"
+
+
+@dataclass(frozen=True)
+class Flat(Rule):
+    """♭ rule: R_{i←j} = R_j / number of inputs of j (2.27, 5.1). Padding is no input, so the number varies at borders."""
+
+    def linear_messages(self, op: Emitter, mapping: LinearProblem, relevance: ir.Value) -> Decomposition:
+        """One adjoint with ones."""
+        return _by_weights(op, mapping, relevance, mapping.weight(op).ones(op))
+
+
+@dataclass(frozen=True)
+class WSquare(Rule):
+    """w² rule: R_{i←j} = w_ij² / Σ_i' w_i'j² · R_j (2.28). Padding is no input; the bias takes no part."""
+
+    def linear_messages(self, op: Emitter, mapping: LinearProblem, relevance: ir.Value) -> Decomposition:
+        """One adjoint with squared weights."""
+        return _by_weights(op, mapping, relevance, mapping.weight(op).square(op))
+
+
+@dataclass(frozen=True)
+class ZBounds(Rule):
+    """z^B rule for inputs in a box: R_{i←j} ∝ x_i w_ij - l_i w_ij^+ - h_i w_ij^- (Montavon et al. 2017).
+
+    ``low`` and ``high`` bound the input: a number, or one per channel (axis 1, the last axis of inputs ``[N, D]``). The bias takes no part.
+
+    Raises:
+        RuleError: some low is not below its high, or there are not as many as channels.
+    """
+
+    low: float | tuple[float, ...] = -1.0
+    high: float | tuple[float, ...] = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            bound = getattr(self, name)
+            if isinstance(bound, (Sequence, np.ndarray)):
+                object.__setattr__(self, name, tuple(float(number) for number in bound))
+        try:
+            ordered = np.all(np.asarray(self.low) < np.asarray(self.high))
+        except ValueError as error:
+            raise RuleError(f"ZBounds: low and high do not have the same number of channels: {self}") from error
+        if not ordered:
+            raise RuleError(f"ZBounds: low must be below high, not {self.low} and {self.high}")
+
+    def linear_messages(self, op: Emitter, mapping: LinearProblem, relevance: ir.Value) -> Decomposition:
+        """Three adjoints."""
+        weight = mapping.weight(op)
+        low, high = self._bound(op, mapping.x, self.low), self._bound(op, mapping.x, self.high)
+        parts: list[tuple[ir.Value, Weight, bool]] = [(mapping.x, weight, False)]
+        positive, negative = weight.positive(op), weight.negative(op)
+        if positive is not None:
+            parts.append((low, positive, True))
+        if negative is not None:
+            parts.append((high, negative, True))
+        z = None
+        for x, part, minus in parts:
+            term = mapping.apply(op, x, part)
+            z = term if z is None else op.Sub(z, term)
+        assert z is not None
+        # Every term is >= 0 for inputs within the bounds; for others the sum may have any sign.
+        s = op.divide(relevance, z)
+        message = None
+        for x, part, minus in parts:
+            term = op.Mul(x, mapping.adjoint(op, s, part))
+            message = term if message is None else op.Sub(message, term)
+        assert message is not None
+        return Decomposition(message)
+
+    def _bound(self, op: Emitter, x: ir.Value, bound: float | tuple[float, ...]) -> ir.Value:
+        """A bound as a tensor [1, ...] of the size of one sample, so that padding stays outside of it."""
+        numbers = np.atleast_1d(np.asarray(bound, dtype=np.float64))
+        axes = rank(x)
+        channels = op.size(x, 1) if axes > 1 else 1
+        if numbers.size > 1 and isinstance(channels, int) and numbers.size != channels:
+            raise RuleError(f"{self}: {numbers.size} bounds for {channels} channels of {x.name!r}")
+        shaped = op.number(numbers.reshape(1, -1, *(1,) * (axes - 2)) if axes > 1 else numbers)
+        return op.Expand(shaped, op.shape([1, *op.sizes(x)[1:]]))
+
+
+@dataclass(frozen=True)
+class Gamma(Rule):
+    """Generalised γ rule: R_{i←j} ∝ z_ij + γ z_ij^+ where z_j ≥ 0, z_ij + γ z_ij^- where z_j < 0.
+
+    γ = 0 is LRP-0; γ → ∞ approaches z⁺ where z_j > 0. The bias counts like a message of its sign.
+
+    Raises:
+        RuleError: γ is negative or not a number.
+    """
+
+    gamma: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.gamma) and self.gamma >= 0):
+            raise RuleError(f"Gamma: gamma must be a number >= 0, not {self.gamma}")
+
+    def linear_messages(self, op: Emitter, mapping: LinearProblem, relevance: ir.Value) -> Decomposition:
+        """One adjoint for z_ij, one more per sign of z_j and sign of x."""
+        z, bias = mapping.z(op), mapping.bias(op)
+        positive, negative = _sides(op, mapping)
+        zero = op.scalar(0.0)
+        below = op.Less(z, 0.0)
+        only_positive = mapping.rectified(op, relevance) is not None
+        z_positive = _sum(op, [mapping.apply(op, x, w) for x, w in positive], None if bias is None else op.Relu(bias))
+        if only_positive or z_positive is None:
+            z_negative = None
+        else:
+            # Differences of sums of one sign, whose rounding cannot matter here: it is added to z again.
+            z_negative = op.Sub(z, z_positive)
+        favoured = op.Where(below, zero if z_negative is None else z_negative, zero if z_positive is None else z_positive)
+        if z_positive is None:
+            favoured = op.Where(below, z, zero)
+        denominator = op.Add(z, op.Mul(favoured, self.gamma))
+        s = op.divide(relevance, denominator)
+        weighted = op.Mul(s, self.gamma)
+        s_positive = op.Where(below, zero, weighted)
+        message = [op.Mul(mapping.x, mapping.adjoint(op, s, mapping.weight(op)))]
+        sides = [(positive, s_positive)]
+        if not only_positive:
+            sides.append((negative, op.Where(below, weighted, zero)))
+        for side, part in sides:
+            message += [op.Mul(x, mapping.adjoint(op, part, w)) for x, w in side]
+        result = op.note_multiple(op.total(message), mapping.x)
+        if bias is None:
+            return Decomposition(result)
+
+        def share() -> ir.Value:
+            assert bias is not None
+            kept = op.Where(below, op.Min(bias, 0.0), op.Relu(bias))
+            return op.Mul(s, op.Add(bias, op.Mul(kept, self.gamma)))
+
+        return Decomposition(result, share)
+
+
+@dataclass(frozen=True)
+class Pass(Rule):
+    """Identity (2.37): R_i = R_j, for mappings whose output has the shape of their one input."""
+
+
+@dataclass(frozen=True)
+class Gradient(Rule):
+    """∂f/∂x, the chain rule on the same graph (3.1). Starts from 1 instead of f(x); conserves nothing."""
+
+    conserves: ClassVar[bool] = False
+
+    def rectify(self, op: Emitter, gradient: ir.Value, x: ir.Value) -> ir.Value:
+        """The ReLU: the gradient where the input was positive."""
+        return op.Where(op.Greater(x, 0.0), gradient, op.scalar(0.0))
+
+
+@dataclass(frozen=True)
+class Deconvolution(Gradient):
+    """Deconvolution (section 3.2): as the gradient, but a ReLU passes what is positive of the signal itself."""
+
+    def rectify(self, op: Emitter, gradient: ir.Value, x: ir.Value) -> ir.Value:
+        """The ReLU: the positive part of the backward signal."""
+        return op.Relu(gradient)
+
+
+@dataclass(frozen=True)
+class GuidedBackprop(Gradient):
+    """Guided backpropagation (section 3.2): a ReLU passes the positive signal where the input was positive."""
+
+    def rectify(self, op: Emitter, gradient: ir.Value, x: ir.Value) -> ir.Value:
+        """The ReLU: both masks."""
+        return op.Where(op.Greater(x, 0.0), op.Relu(gradient), op.scalar(0.0))
+
+
+def _by_weights(op: Emitter, mapping: LinearProblem, relevance: ir.Value, weight: Weight) -> Decomposition:
+    """R_{i←j} proportional to a non-negative weight alone; sums over i are needed per position only."""
+    ones = op.Expand(op.scalar(1.0), op.shape([1, *op.sizes(mapping.x)[1:]]))
+    s = op.divide_one_sided(relevance, mapping.apply(op, ones, weight))
+    return Decomposition(op.Expand(mapping.adjoint(op, s, weight), op.shape_of(mapping.x)))
+
+
+def _sides(op: Emitter, mapping: LinearProblem) -> tuple[list[Part], list[Part]]:
+    """(x, w) pairs whose products are the positive and the negative messages; pairs that are zero are left out."""
+    weight = mapping.weight(op)
+    positive, negative = weight.positive(op), weight.negative(op)
+    parts: tuple[list[Part], list[Part]] = ([], [])
+    above = mapping.x if mapping.nonnegative else op.Relu(mapping.x)
+    signs = [(above, positive, negative)]
+    if not mapping.nonnegative:
+        signs.append((op.Min(mapping.x, 0.0), negative, positive))
+    for x, same, opposite in signs:
+        if same is not None:
+            parts[0].append((x, same))
+        if opposite is not None:
+            parts[1].append((x, opposite))
+    return parts
+
+
+def _sum(op: Emitter, terms: list[ir.Value], extra: ir.Value | None) -> ir.Value | None:
+    """Sum of terms and of a bias that broadcasts to them."""
+    if not terms:
+        return extra
+    total = op.total(terms)
+    return total if extra is None else op.Add(total, extra)

@@ -1,0 +1,147 @@
+"""Presets: named composites with parameters. ``composite("epsilon-gamma-box", low=-2.1, high=2.6)`` makes one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+
+from graphlrp.errors import RuleError
+from graphlrp.rules import select
+from graphlrp.rules.composite import Composite
+from graphlrp.rules.linear import (
+    AlphaBeta,
+    Deconvolution,
+    Epsilon,
+    Flat,
+    Gamma,
+    Gradient,
+    GuidedBackprop,
+    WSquare,
+    ZBounds,
+    ZPlus,
+)
+
+Bound = float | tuple[float, ...]
+
+
+def epsilon(epsilon: float = 1e-6) -> Composite:
+    """ε rule everywhere."""
+    return Composite([(select.every(), Epsilon(epsilon))], "epsilon")
+
+
+def epsilon_plus(epsilon: float = 1e-6) -> Composite:
+    """z⁺ on convolutions, ε elsewhere."""
+    return Composite([(select.family("convolution"), ZPlus()), (select.every(), Epsilon(epsilon))], "epsilon-plus")
+
+
+def epsilon_plus_flat(epsilon: float = 1e-6, up_to: str | None = None) -> Composite:
+    """As ``epsilon-plus``, ♭ on the first linear mappings, or on all up to the node named ``up_to``."""
+    return _flat(epsilon_plus(epsilon), up_to, "epsilon-plus-flat")
+
+
+def epsilon_alpha2beta1(epsilon: float = 1e-2, alpha: float = 2.0) -> Composite:
+    """α = 2, β = -1 on convolutions, ε elsewhere."""
+    return Composite(
+        [(select.family("convolution"), AlphaBeta(alpha)), (select.every(), Epsilon(epsilon))], "epsilon-alpha2beta1"
+    )
+
+
+def epsilon_alpha2beta1_flat(epsilon: float = 1e-2, alpha: float = 2.0, up_to: str | None = None) -> Composite:
+    """As ``epsilon-alpha2beta1``, ♭ on the first linear mappings, or on all up to the node named ``up_to`` (5.4)."""
+    return _flat(epsilon_alpha2beta1(epsilon, alpha), up_to, "epsilon-alpha2beta1-flat")
+
+
+def epsilon_gamma_box(low: Bound, high: Bound, epsilon: float = 1e-6, gamma: float = 0.25) -> Composite:
+    """z^B on the first linear mappings (inputs in [low, high]), γ on convolutions, ε elsewhere."""
+    return Composite(
+        [
+            (select.first(), ZBounds(low, high)),
+            (select.family("convolution"), Gamma(gamma)),
+            (select.every(), Epsilon(epsilon)),
+        ],
+        "epsilon-gamma-box",
+    )
+
+
+def attnlrp(epsilon: float = 1e-6, gamma: float | None = None) -> Composite:
+    """AttnLRP: ε on linear mappings, γ on convolutions if given; products and attention by their AttnLRP policies."""
+    entries = [(select.every(), Epsilon(epsilon))]
+    composite = Composite(entries, "attnlrp", options={"product": "uniform", "attention": "attnlrp"})
+    return composite if gamma is None else composite.before((select.family("convolution"), Gamma(gamma)))
+
+
+def deep_taylor(low: Bound | None = None, high: Bound | None = None) -> Composite:
+    """Deep Taylor decomposition: z⁺ on linear mappings; on the first, z^B if the bounds are given, else w²."""
+    if (low is None) != (high is None):
+        raise RuleError("deep-taylor: give both low and high, or neither")
+    first = WSquare() if low is None or high is None else ZBounds(low, high)
+    return Composite([(select.first(), first), (select.every(), ZPlus())], "deep-taylor")
+
+
+def excitation_backprop() -> Composite:
+    """Excitation backprop: z⁺ on every linear mapping."""
+    return Composite([(select.every(), ZPlus())], "excitation-backprop")
+
+
+def gradient() -> Composite:
+    """∂f/∂x of the target."""
+    return Composite([(select.every(), Gradient())], "gradient", initial="one")
+
+
+def gradient_x_input() -> Composite:
+    """x · ∂f/∂x of the target."""
+    return Composite([(select.every(), Gradient())], "gradient-x-input", initial="one", times_input=True)
+
+
+def deconvolution() -> Composite:
+    """Deconvolution of the target."""
+    return Composite([(select.every(), Deconvolution())], "deconvolution", initial="one")
+
+
+def guided_backprop() -> Composite:
+    """Guided backpropagation of the target."""
+    return Composite([(select.every(), GuidedBackprop())], "guided-backprop", initial="one")
+
+
+def _flat(base: Composite, up_to: str | None, name: str) -> Composite:
+    where = select.first() if up_to is None else select.up_to(up_to)
+    return base.before((where, Flat()), name=name)
+
+
+PRESETS: dict[str, Callable[..., Composite]] = {
+    preset.__name__.replace("_", "-"): preset
+    for preset in (
+        epsilon,
+        epsilon_plus,
+        epsilon_plus_flat,
+        epsilon_alpha2beta1,
+        epsilon_alpha2beta1_flat,
+        epsilon_gamma_box,
+        attnlrp,
+        deep_taylor,
+        excitation_backprop,
+        gradient,
+        gradient_x_input,
+        deconvolution,
+        guided_backprop,
+    )
+}
+"""The built-in presets by name."""
+
+
+def make(name: str, presets: Mapping[str, Callable[..., Composite]], **parameters: object) -> Composite:
+    """Make the preset ``name`` out of ``presets`` with parameters.
+
+    Raises:
+        RuleError: no such preset, or it does not take these parameters, or needs some that are not given.
+    """
+    if name not in presets:
+        raise RuleError(f"unknown composite {name!r}; there are auto, {', '.join(sorted(presets))}")
+    try:
+        inspect.signature(presets[name]).bind(**parameters)
+    except TypeError as error:
+        raise RuleError(
+            f"composite {name!r}: {error}; its parameters are {inspect.signature(presets[name])}, give them with"
+            f" graphlrp.composite({name!r}, ...)"
+        ) from None
+    return presets[name](**parameters)
