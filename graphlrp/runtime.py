@@ -11,13 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnx.reference
 import onnx_ir as ir
 import onnxruntime
 from tqdm.auto import tqdm
 
 from graphlrp.errors import ModelError, ProviderError
+from graphlrp.reference import evaluator
 
 Array = npt.NDArray[Any]
 
@@ -74,7 +73,7 @@ class ReferenceSession:
     """A graph on ``onnx.reference`` (numpy): slow, every operator in float64."""
 
     def __init__(self, model: ir.Model) -> None:
-        self._evaluator = onnx.reference.ReferenceEvaluator(ir.to_proto(model))
+        self._evaluator = evaluator(ir.to_proto(model))
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
         """Compute the named outputs."""
