@@ -10,6 +10,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from graphlrp.ir.passes.affine import fold_affine
+from graphlrp.ir.passes.layout import sink_transposes
 from graphlrp.ir.passes.padding import fold_padding
 from graphlrp.ir.passes.standard import (
     Precision,
@@ -43,6 +44,7 @@ def standard_passes(dtype: ir.DataType) -> tuple[Pass, ...]:
         fold_constants,
         remove_no_operations,
         infer_shapes,
+        sink_transposes,
         fold_padding,
         fold_affine,
         infer_shapes,

@@ -7,6 +7,8 @@ spelled out as Mul, Div, Add, Sub with constants. Next to a convolution or a den
 2. before it: ``W' = W * scale`` along the input channels, ``b' = b + sum(W * shift)``; exact only where no zero padding
    takes the place of an input, or where ``shift`` is zero.
 
+Where BatchNormalization has no linear mapping beside it, affine maps behind it are folded into its own scale and shift.
+
 Precondition: constants are initializers, shapes are inferred. Postcondition: the function is the same; folding is done in
 float64 and rounded once.
 """
@@ -120,6 +122,8 @@ def _fold_behind(graph: ir.Graph, node: ir.Node, affine: _Affine) -> bool:
         scale, shift = _rank(scale, rank).transpose(inverse), _rank(shift, rank).transpose(inverse)
         value = producer.inputs[0]
     linear = producer
+    if linear.op_type == "BatchNormalization":
+        return _fold_into_normalization(graph, node, linear, value is source, scale, shift)
     axis = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": rank - 1}.get(linear.op_type)
     if axis is None or linear.domain not in ("", "ai.onnx"):
         return False
@@ -157,6 +161,24 @@ def _fold_behind(graph: ir.Graph, node: ir.Node, affine: _Affine) -> bool:
     for name in ("alpha", "beta"):
         linear.attributes.pop(name, None)
     _take_name(graph, node.outputs[0], source)
+    graph.remove(node, safe=True)
+    return True
+
+
+def _fold_into_normalization(
+    graph: ir.Graph, node: ir.Node, normalization: ir.Node, adjacent: bool, scale: Array, shift: Array
+) -> bool:
+    """Case 1 for a BatchNormalization that stays: γ' = γ · scale, β' = β · scale + shift."""
+    gamma, beta = constant(normalization.inputs[1]), constant(normalization.inputs[2])
+    if not adjacent or gamma is None or beta is None or _as_affine(normalization) is None:
+        return False
+    if any(size != 1 for array in (scale, shift) for i, size in enumerate(array.shape) if i != 1):
+        return False
+    scale, shift = np.broadcast_to(scale.reshape(-1), gamma.shape), np.broadcast_to(shift.reshape(-1), gamma.shape)
+    for index, array in ((1, gamma * scale), (2, beta * scale + shift)):
+        role = "scale" if index == 1 else "shift"
+        normalization.replace_input_with(index, _initializer(graph, normalization, role, array, normalization.inputs[index]))
+    _take_name(graph, node.outputs[0], normalization.outputs[0])
     graph.remove(node, safe=True)
     return True
 

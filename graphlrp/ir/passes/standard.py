@@ -190,21 +190,22 @@ def _same_as(node: ir.Node) -> ir.Value | None:
 def _transposed_back(node: ir.Node) -> ir.Value | None:
     """Merge a Transpose into the Transpose before it; the value before both if they cancel."""
     source = node.inputs[0]
-    permutation = _permutation(node)
-    if source is None or permutation is None:
+    order = permutation(node)
+    if source is None or order is None:
         return None
     before = source.producer()
     if before is not None and before.op_type == "Transpose" and before.domain == "":
-        first = _permutation(before)
+        first = permutation(before)
         if first is not None and before.inputs[0] is not None:
-            permutation = [first[axis] for axis in permutation]
+            order = [first[axis] for axis in order]
             source = before.inputs[0]
             node.replace_input_with(0, source)
-            node.attributes["perm"] = ir.AttrInt64s("perm", permutation)
-    return source if permutation == sorted(permutation) else None
+            node.attributes["perm"] = ir.AttrInt64s("perm", order)
+    return source if order == sorted(order) else None
 
 
-def _permutation(node: ir.Node) -> list[int] | None:
+def permutation(node: ir.Node) -> list[int] | None:
+    """The permutation of a Transpose, None if it is left to the rank and that is not known."""
     if "perm" in node.attributes:
         return list(node.attributes["perm"].as_ints())
     source = node.inputs[0]

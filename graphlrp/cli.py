@@ -1,0 +1,423 @@
+"""The command line. Exit status 0: done; 1: relevance is not conserved (``check``); 2: bad input, with one line that says what."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from rich.console import Console
+from rich.table import Table
+
+import graphlrp
+from graphlrp.errors import ConservationError, GraphLRPError, InputError
+from graphlrp.explainer import TOLERANCE, Explainer, Explanation
+from graphlrp.plugins.manager import Plugins
+from graphlrp.preprocessing import INTERPOLATIONS, Preprocessing, read_arrays, read_input
+from graphlrp.rules.composite import Composite
+
+Array = npt.NDArray[Any]
+
+ARRAYS = (".npy", ".npz")
+
+
+class _Group(click.Group):
+    """Turns the package's errors into one line on stderr and exit status 2."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except GraphLRPError as error:
+            click.echo(f"graphlrp: {type(error).__name__}: {error}", err=True)
+            context.exit(2)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(graphlrp.__version__, prog_name="graphlrp")
+def main() -> None:
+    """Explain the decisions of ONNX models by propagating relevance through them."""
+
+
+def _model_options(function: Any) -> Any:
+    """Options of every command that compiles a model."""
+    for option in reversed(
+        (
+            click.option("--explain", multiple=True, metavar="NAME", help="Input or inner value to explain. [repeatable]"),
+            click.option("--start", metavar="NAME", help="Output or inner value whose relevance is propagated."),
+            click.option("--bias", default="absorb", show_default=True, help="Policy for the relevance of biases."),
+            click.option("--policy", multiple=True, metavar="NAME=CHOICE", help="Policy of mappings, e.g. merge=abs. [repeatable]"),
+            click.option("--provider", multiple=True, metavar="NAME", help="ONNX Runtime provider, cpu or cuda. [repeatable]"),
+            click.option("--dtype", default="float32", show_default=True, help="float32, or float64 to verify (slow)."),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+_composites = click.option(
+    "--composite",
+    "composites",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    metavar="NAME[:PARAMETER=NUMBER,...]",
+    help="Preset of rules, e.g. epsilon-gamma-box:low=-2.1,high=2.6. [repeatable]",
+)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A folder, or the PNG file to write.")
+@_composites
+@click.option("--target", type=int, help="Class to explain. [default: the top classes]")
+@click.option("--top-k", default=1, show_default=True, type=click.IntRange(1), help="Explain the k classes that score highest.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line.")
+@click.option("--size", metavar="N or HxW", help="Size of the model's input. [default: what the model declares]")
+@click.option("--resize", type=int, help="Length of the short side before the centre is cut out.")
+@click.option("--interpolation", type=click.Choice(list(INTERPOLATIONS)), default="bilinear", show_default=True)
+@click.option("--mean", default="0", show_default=True, help="Subtracted from pixels 0-255: a number, or one per channel: 123,117,104.")
+@click.option("--std", default="1", show_default=True, help="Divides what is left: a number, or one per channel.")
+@click.option("--scale", default=1.0, show_default=True, help="Multiplies what is left.")
+@click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="[default: what the model's shape says]")
+@click.option("--channels", type=click.Choice(["RGB", "BGR", "L"]), help="[default: RGB, L for one channel]")
+@click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
+@click.option("--colours", default="seismic", show_default=True, help="Colour map of the heatmaps.")
+@click.option("--percentile", default=99.5, show_default=True, help="|R| that gets the full colour.")
+@_model_options
+def explain(
+    model: Path,
+    inputs: tuple[Path, ...],
+    output: Path,
+    composites: tuple[str, ...],
+    target: int | None,
+    top_k: int,
+    labels: Path | None,
+    size: str | None,
+    resize: int | None,
+    interpolation: str,
+    mean: str,
+    std: str,
+    scale: float,
+    layout: str | None,
+    channels: str | None,
+    batch_size: int,
+    colours: str,
+    percentile: float,
+    **options: Any,
+) -> None:
+    """Explain what MODEL says of INPUTS: pictures, or arrays in .npy and .npz files.
+
+    Writes the heatmaps (explanation.png) and the relevances with outputs and targets (relevance.npz).
+    """
+    from graphlrp.visual import save_figure, save_signal_figure
+    from graphlrp.visual.explanation import explanation_panels
+
+    picture_path, array_path = _output_paths(output)
+    names = _read_labels(labels) if labels is not None else None
+    explainers = {name: _load(model, name, ledger=True, **options) for name in composites}
+    first = next(iter(explainers.values()))
+    if inputs[0].suffix.lower() in ARRAYS:
+        if len(inputs) > 1:
+            raise InputError(f"give one array file, not {len(inputs)}; its first axis is the batch")
+        x, shown, sources = read_arrays(inputs[0]), None, None
+    else:
+        preprocessing = _preprocessing(first, size, resize, interpolation, mean, std, scale, layout, channels)
+        pictures = [preprocessing.picture(path) for path in inputs]
+        x = preprocessing.tensor(pictures)
+        shown, sources = [np.repeat(p, 3, axis=2) if p.shape[2] == 1 else p for p in pictures], [path.name for path in inputs]
+    rows: list[list[list[Any]]] = []
+    saved: dict[str, Array] = {}
+    table = Table("input", "composite", "class", "f(x)", "sum of R", "absorbed", "conservation error", box=None)
+    for name, explainer in explainers.items():
+        bar = sys.stderr.isatty()
+        for rank, explanation in enumerate(_by_rank(explainer, x, target, top_k, batch_size, progress=bar)):
+            panels = explanation_panels(
+                explanation, images=shown, labels=names, sources=sources, title=name if len(explainers) > 1 else ""
+            )
+            while len(rows) <= rank:
+                rows.append([])
+            rows[rank].append(list(panels))
+            _collect(saved, f"{name}/{rank}", explanation)
+            _describe(table, explanation, name, names, sources)
+    # Picture by picture, the classes below each other; composites side by side.
+    grid = [[column[sample] for column in rows[rank]] for sample in range(len(rows[0][0])) for rank in range(len(rows))]
+    if shown is not None or hasattr(grid[0][0], "image"):
+        save_figure(picture_path, grid, colours=colours, percentile=percentile)
+    else:
+        save_signal_figure(picture_path, [panel for row in grid for panel in row], colours=colours, percentile=percentile)
+    _save_arrays(array_path, saved)
+    _print(table)
+    click.echo(f"wrote {picture_path} and {array_path}")
+
+
+@main.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The ONNX file to write.")
+@click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER,...]")
+@click.option("--target", type=click.Choice(["index", "weights"]), default="index", show_default=True, help="Kind of the target input.")
+@_model_options
+def compile_(model: Path, output: Path, composite: str, target: str, **options: Any) -> None:
+    """Write MODEL and its relevance pass as one ONNX file, which plain ONNX Runtime runs."""
+    explainer = _load(model, composite, **options)
+    explainer.save(output, target=target)
+    click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER,...]")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@_model_options
+def plan(model: Path, composite: str, as_json: bool, **options: Any) -> None:
+    """Show what is done to MODEL and which rule every mapping gets."""
+    explainer = _load(model, composite, **options)
+    random = _random_input(explainer)
+    if random is not None:
+        explainer.verify(random)
+    click.echo(explainer.plan.json() if as_json else str(explainer.plan))
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER,...]")
+@click.option("--tolerance", type=float, help="Relative error that passes. [default: 1e-4, 1e-9 for float64]")
+@click.option("--table", "whole", is_flag=True, help="Show the whole ledger.")
+@_model_options
+def check(
+    model: Path, inputs: tuple[Path, ...], composite: str, tolerance: float | None, whole: bool, **options: Any
+) -> None:
+    """Check that MODEL's relevance is accounted for, on arrays (.npy, .npz) or on random numbers.
+
+    Exit status 1 if it is not.
+    """
+    explainer = _load(model, composite, ledger=True, **options)
+    limit = TOLERANCE[options["dtype"]] if tolerance is None else tolerance
+    if inputs:
+        data = [(str(path), read_arrays(path)) for path in inputs]
+    else:
+        random = _random_input(explainer)
+        if random is None:
+            raise InputError("the model's inputs have dynamic sizes; give an array file to check it on")
+        data = [("random numbers", random)]
+    failed = False
+    for name, x in data:
+        explanation = explainer(x)
+        assert explanation.ledger is not None and explanation.conservation_error is not None
+        if whole:
+            click.echo(str(explanation.ledger))
+        worst = float(np.max(np.nan_to_num(explanation.conservation_error, nan=np.inf)))
+        click.echo(f"{name}: conservation error of the whole model {worst:.1e}; {explainer.plan.verification}")
+        try:
+            explanation.ledger.check(limit)
+            if worst > limit:
+                raise ConservationError(f"the whole model does not conserve: relative error {worst:.2e}, tolerance {limit:.0e}")
+            entry = explanation.ledger.worst
+            click.echo(f"  every mapping balances; worst is {entry.op} {entry.name!r} with {float(entry.error.max()):.1e}")
+        except ConservationError as error:
+            click.echo(f"  {error}", err=True)
+            failed = True
+    if failed:
+        sys.exit(1)
+
+
+@main.command()
+def plugins() -> None:
+    """List plugins and what each of them registers."""
+    table = Table("plugin", "version", "mappings", "presets", "passes", box=None)
+    for origin in Plugins().origins:
+        columns = (", ".join(names) for names in (origin.mappings, origin.presets, origin.passes))
+        table.add_row(origin.name, origin.version or graphlrp.__version__, *columns)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Fit the table to the terminal; into files and pipes it goes unabridged."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+def _load(model: Path, composite: str, *, ledger: bool = False, **options: Any) -> Explainer:
+    policies = {}
+    for text in options["policy"]:
+        name, separator, choice = text.partition("=")
+        if not separator:
+            raise InputError(f"--policy {text!r}: give NAME=CHOICE, e.g. merge=abs")
+        policies[name] = choice
+    return graphlrp.load(
+        model,
+        _composite(composite),
+        explain=options["explain"] or None,
+        output=options["start"],
+        bias=options["bias"],
+        dtype=options["dtype"],
+        providers=list(options["provider"]) or None,
+        ledger=ledger,
+        **policies,
+    )
+
+
+def _composite(text: str) -> str | Composite:
+    """``name`` or ``name:parameter=number,...``."""
+    name, separator, rest = text.partition(":")
+    if not separator:
+        return name
+    parameters: dict[str, object] = {}
+    for pair in rest.split(","):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"--composite {text!r}: give parameters as NAME=VALUE, separated by commas")
+        try:
+            parameters[key.strip()] = float(value)
+        except ValueError:
+            parameters[key.strip()] = value
+    return graphlrp.composite(name, **parameters)
+
+
+def _output_paths(output: Path) -> tuple[Path, Path]:
+    """Where the picture and the arrays go; their folder must be there or be possible to make."""
+    if output.suffix.lower() == ".png":
+        folder, paths = output.parent, (output, output.with_suffix(".npz"))
+    else:
+        folder, paths = output, (output / "explanation.png", output / "relevance.npz")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error}") from error
+    return paths
+
+
+def _read_labels(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read labels from {path}: {error}") from error
+
+
+def _preprocessing(
+    explainer: Explainer,
+    size: str | None,
+    resize: int | None,
+    interpolation: str,
+    mean: str,
+    std: str,
+    scale: float,
+    layout: str | None,
+    channels: str | None,
+) -> Preprocessing:
+    """Options where they are given, else what the model declares."""
+    inputs = list(explainer.inputs.values())
+    if len(inputs) != 1:
+        raise InputError(f"the model has {len(inputs)} inputs ({', '.join(explainer.inputs)}); give them as arrays in one .npz file")
+    own_layout, own_channels, own_size = read_input(inputs[0])
+    return Preprocessing(
+        _size(size) if size is not None else own_size,
+        resize,
+        interpolation,
+        _numbers("--mean", mean),
+        _numbers("--std", std),
+        scale,
+        layout or own_layout,
+        channels or own_channels,
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        numbers = [int(part) for part in text.lower().split("x")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise InputError(f"--size {text!r}: give a number, or HEIGHTxWIDTH")
+    return numbers[0], numbers[-1]
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{option} {text!r}: give a number, or one per channel, separated by commas") from None
+
+
+def _by_rank(
+    explainer: Explainer, x: Any, target: int | None, top_k: int, batch_size: int, *, progress: bool
+) -> Sequence[Explanation]:
+    """Explanations of one class, or of the k classes that score highest for each input."""
+    best = explainer(x, target, batch_size=batch_size, progress=progress)
+    if target is not None or top_k == 1:
+        return [best]
+    if best.output.ndim != 2 or best.output.shape[1] < top_k:
+        raise InputError(f"--top-k {top_k}: the explained output has shape {list(best.output.shape)}")
+    order = np.argsort(-best.output, axis=1)
+    more = [explainer(x, order[:, k], batch_size=batch_size, progress=progress) for k in range(1, top_k)]
+    return [best, *more]
+
+
+def _collect(saved: dict[str, Array], key: str, explanation: Explanation) -> None:
+    """Arrays of one explanation, by composite and rank."""
+    relevance = explanation.relevance
+    for name, array in (relevance.items() if isinstance(relevance, dict) else [("", relevance)]):
+        saved[f"{key}/relevance{'/' + name if name else ''}"] = array
+    saved[f"{key}/output"], saved[f"{key}/target"] = explanation.output, explanation.target
+    if explanation.conservation_error is not None:
+        saved[f"{key}/conservation_error"] = explanation.conservation_error
+
+
+def _describe(
+    table: Table, explanation: Explanation, composite: str, labels: Sequence[str] | None, sources: Sequence[str] | None
+) -> None:
+    """One line per sample."""
+    assert explanation.ledger is not None and explanation.conservation_error is not None
+    relevance = explanation.relevance
+    arrays = list(relevance.values()) if isinstance(relevance, dict) else [relevance]
+    for sample in range(len(explanation.output)):
+        index = int(explanation.target[sample])
+        value = explanation.output[sample].reshape(-1)[index] if explanation.output.ndim <= 2 else explanation.output[sample, index].sum()
+        table.add_row(
+            sources[sample] if sources else str(sample),
+            composite,
+            labels[index] if labels and index < len(labels) else str(index),
+            f"{value:.4g}",
+            f"{sum(float(a[sample].sum()) for a in arrays):.4g}",
+            f"{float(explanation.ledger.absorbed[sample]):.4g}",
+            f"{float(explanation.conservation_error[sample]):.1e}",
+        )
+
+
+def _save_arrays(path: Path, arrays: dict[str, Array]) -> None:
+    """Write a compressed .npz, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
+    os.close(handle)
+    try:
+        np.savez_compressed(name, **arrays)  # type: ignore[arg-type]
+        os.replace(name, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error}") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _random_input(explainer: Explainer) -> dict[str, Array] | None:
+    """Seeded normal numbers of the declared shapes, None if sizes other than the batch are dynamic."""
+    generator = np.random.default_rng(0)
+    result = {}
+    for name, value in explainer.inputs.items():
+        if value.shape is None or any(not isinstance(d, int) for d in list(value.shape)[1:]):
+            return None
+        batch = value.shape[0] if isinstance(value.shape[0], int) else 2
+        shape = [batch, *list(value.shape)[1:]]
+        dtype: ir.DataType | None = value.dtype
+        if dtype is None or not dtype.is_floating_point():
+            return None
+        result[name] = generator.normal(size=shape).astype(dtype.numpy())  # type: ignore[arg-type]
+    return result

@@ -1,0 +1,139 @@
+"""From explanations to panels: which input, which axes, which caption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphlrp.errors import InputError
+from graphlrp.visual import Panel, SignalPanel
+from graphlrp.visual.explanation import explanation_panels, explanation_to_figure, save_explanation
+
+GENERATOR = np.random.default_rng(0)
+OUTPUT = np.array([[0.5, 2.0, -1.0], [1.5, 0.25, 3.0]])
+
+
+@dataclass
+class Fake:
+    """What explanations look like from here."""
+
+    relevance: Any
+    inputs: dict[str, np.ndarray]
+    output: np.ndarray = field(default_factory=lambda: OUTPUT)
+    target: np.ndarray = field(default_factory=lambda: np.array([1, 2]))
+
+
+def fake(*shape: int) -> Fake:
+    return Fake(GENERATOR.normal(size=shape), {"x": GENERATOR.normal(size=shape)})
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((2, 3, 4, 5), "NCHW"), ((2, 4, 5, 3), "NHWC"), ((2, 1, 4, 1), "NCHW")])
+def test_pictures(shape: tuple[int, ...], layout: str) -> None:
+    explanation = fake(*shape)
+    panels = explanation_panels(explanation)
+    channels = layout.index("C")
+    for sample, panel in enumerate(panels):
+        assert isinstance(panel, Panel)
+        np.testing.assert_allclose(panel.relevance, explanation.relevance.sum(axis=channels)[sample])
+        picture = np.moveaxis(explanation.inputs["x"], channels, -1)[sample]
+        brightest = np.unravel_index(picture.argmax(), picture.shape)
+        assert panel.image[brightest[:2]].max() == 255
+        assert panel.image.min() == 0
+
+
+def test_given_layout_wins() -> None:
+    explanation = fake(2, 3, 5, 3)
+    assert explanation_panels(explanation)[0].relevance.shape == (5, 3)
+    assert explanation_panels(explanation, layout="NHWC")[0].relevance.shape == (3, 5)
+    maps = fake(2, 4, 5)
+    assert isinstance(explanation_panels(maps)[0], SignalPanel)
+    np.testing.assert_array_equal(explanation_panels(maps, layout="NHW")[1].relevance, maps.relevance[1])
+
+
+def test_captions_name_the_class_its_output_and_the_sum() -> None:
+    explanation = fake(2, 3, 4, 5)
+    first, second = explanation_panels(explanation, labels=["a", "b", "c"], sources=["p.png", "q.png"], title="epsilon")
+    assert first.caption.startswith("b\nf(x) = 2 ")
+    assert second.caption.startswith("c\nf(x) = 3 ")
+    assert second.caption.endswith(f"ΣR = {explanation.relevance[1].sum():.3g}".replace("-", "\N{MINUS SIGN}"))
+    assert (first.title, first.source) == ("epsilon", "p.png")
+    assert explanation_panels(explanation)[0].caption.startswith("class 1\n")
+
+
+def test_captions_of_weights_and_of_single_outputs() -> None:
+    weights = np.array([[1.0, 0.5, 0.0], [0.0, 0.0, 2.0]])
+    explanation = Fake(np.ones((2, 4)), {"x": np.ones((2, 4))}, target=weights)
+    assert [panel.caption.split()[4] for panel in explanation_panels(explanation)] == ["1.5", "6"]
+    explanation = Fake(np.ones((2, 4)), {"x": np.ones((2, 4))}, output=np.array([7.0, 8.0]), target=np.zeros(2, np.int64))
+    assert [panel.caption.split()[3] for panel in explanation_panels(explanation)] == ["7", "8"]
+    explanation = Fake(np.ones((2, 4)), {"x": np.ones((2, 4))}, output=np.ones((2, 3, 5)))
+    assert explanation_panels(explanation)[0].caption == "ΣR = 4"
+
+
+def test_signals_features_and_tokens() -> None:
+    signal = explanation_panels(fake(2, 3, 7))[0]
+    assert isinstance(signal, SignalPanel)
+    assert signal.signal.shape == (3, 7)
+    assert explanation_panels(fake(2, 7))[0].signal.shape == (7,)
+    embedded = GENERATOR.normal(size=(2, 7, 4))
+    ids = GENERATOR.integers(0, 9, size=(2, 7))
+    tokens = explanation_panels(Fake(embedded, {"ids": ids}))[1]
+    assert isinstance(tokens, SignalPanel)
+    np.testing.assert_allclose(tokens.relevance, embedded[1].sum(axis=-1))
+    np.testing.assert_array_equal(tokens.signal, ids[1])
+    assert tokens.names[3] == "token 3"
+
+
+def test_one_of_several_inputs() -> None:
+    inputs = {"picture": np.ones((2, 3, 4, 5)), "features": np.ones((2, 6)), "mask": np.ones((2, 1))}
+    explanation = Fake({"picture": np.ones((2, 3, 4, 5)), "features": np.ones((2, 6)), "bias": np.ones(2)}, inputs)
+    assert isinstance(explanation_panels(explanation, input="picture")[0], Panel)
+    assert isinstance(explanation_panels(explanation, input="features")[0], SignalPanel)
+    with pytest.raises(InputError, match="choose one of 'picture', 'features'"):
+        explanation_panels(explanation)
+    with pytest.raises(InputError, match="'mask' is not explained"):
+        explanation_panels(explanation, input="mask")
+    only = Fake({"features": np.ones((2, 6)), "bias": np.ones(2)}, inputs)
+    assert isinstance(explanation_panels(only)[0], SignalPanel)
+
+
+def test_inner_values_need_pictures() -> None:
+    explanation = Fake(np.ones((2, 8, 4, 5)), {"x": np.ones((2, 3, 8, 10))})
+    with pytest.raises(InputError, match="images="):
+        explanation_panels(explanation)
+    images = [np.full((4, 5, 3), value, np.uint8) for value in (3, 4)]
+    panels = explanation_panels(explanation, images=images)
+    assert [int(panel.image[0, 0, 0]) for panel in panels] == [3, 4]
+    with pytest.raises(InputError, match="nothing to draw"):
+        explanation_panels(Fake(np.ones((2, 8)), {"x": np.ones((2, 3, 8, 10))}))
+
+
+def test_what_cannot_be_drawn() -> None:
+    with pytest.raises(InputError, match=r"\[2, 3, 4, 5, 6\]"):
+        explanation_panels(fake(2, 3, 4, 5, 6))
+    with pytest.raises(InputError, match="no input 'y'"):
+        explanation_panels(fake(2, 3), input="y")
+    with pytest.raises(InputError, match="1 images for 2 samples"):
+        explanation_panels(fake(2, 3, 4, 5), images=[np.zeros((4, 5, 3), np.uint8)])
+    with pytest.raises(InputError, match="3 sources for 2 samples"):
+        explanation_panels(fake(2, 3, 4, 5), sources=["a", "b", "c"])
+
+
+def test_a_constant_input_is_black() -> None:
+    explanation = Fake(np.ones((2, 3, 4, 5)), {"x": np.full((2, 3, 4, 5), 0.7)})
+    assert not explanation_panels(explanation)[0].image.any()
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 3, 8), (2, 8)])
+def test_figures_and_files(shape: tuple[int, ...], tmp_path: Path) -> None:
+    explanation = fake(*shape)
+    figure = explanation_to_figure(explanation, colours="bwr", title="epsilon", joint=True)
+    assert "epsilon" in [text.get_text() for text in figure.texts]
+    path = save_explanation(str(tmp_path / "figure.png"), explanation, dpi=40, labels=["a", "b", "c"])
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(TypeError, match="color"):
+        explanation_to_figure(explanation, color="bwr")
