@@ -1,7 +1,12 @@
-"""Float64 execution on ``onnx.reference``, with vectorised convolutions.
+"""Float64 execution on ``onnx.reference``, with vectorised convolutions and pooling.
 
-The reference evaluator defines ONNX in numpy, but its convolutions loop over pixels in Python, and its ConvTranspose of onnx
-1.23 fails for groups with several output channels each. Both are replaced here by sums of matrix products over kernel offsets.
+The reference evaluator defines ONNX in numpy, but its convolutions and pooling loop over pixels in Python, and some operators
+of onnx 1.23 are wrong or missing there. They are replaced here:
+
+- Conv, ConvTranspose: sums of matrix products over kernel offsets (groups with several output channels each fail in onnx);
+- MaxPool, AveragePool, LpPool: onnx shifts windows under ``ceil_mode`` and loses rows with SAME_LOWER;
+- GlobalMaxPool, GlobalLpPool: onnx has the one for two dimensions only and the other not at all;
+- LRN: onnx leaves out channels; Mean: onnx does not broadcast its first input; Pad: onnx takes no negative amounts.
 """
 
 from __future__ import annotations
@@ -99,9 +104,179 @@ class ConvTranspose(OpRun):  # type: ignore[misc]
         return (result if b is None else result + b.reshape(1, -1, *[1] * d),)
 
 
+class MaxPool(OpRun):  # type: ignore[misc]
+    """Maximum over windows of any dimension, and its index in the flattened input."""
+
+    op_domain = ""
+
+    def _run(  # type: ignore[no-untyped-def]
+        self,
+        x,
+        auto_pad=None,
+        ceil_mode=None,
+        dilations=None,
+        kernel_shape=None,
+        pads=None,
+        storage_order=None,
+        strides=None,
+    ):
+        lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        geometry = (kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+        entries = _window_entries(x, lowest, *geometry)
+        if len(self.output) == 1:
+            return (entries.max(0),)
+        order = x.shape[2:] if not storage_order else x.shape[:1:-1]
+        plane = np.arange(np.prod(order, dtype=np.int64)).reshape(order)
+        plane = plane.T if storage_order else plane
+        positions = plane + np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *[1] * plane.ndim) * plane.size
+        numbers = _window_entries(positions, -1, *geometry)
+        # Padding must not win over an entry that is as low.
+        first = np.where(numbers < 0, False, entries == entries.max(0)).argmax(0)
+        return entries.max(0), np.take_along_axis(numbers, first[None], 0)[0]
+
+
+class AveragePool(OpRun):  # type: ignore[misc]
+    """Mean over windows of any dimension; padding counts or not, what lies beyond it never does."""
+
+    op_domain = ""
+
+    def _run(  # type: ignore[no-untyped-def]
+        self,
+        x,
+        auto_pad=None,
+        ceil_mode=None,
+        count_include_pad=None,
+        dilations=None,
+        kernel_shape=None,
+        pads=None,
+        strides=None,
+    ):
+        geometry = (kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+        counted = np.ones((1, 1, *x.shape[2:]), x.dtype)
+        members = _window_entries(counted, 0, *geometry, padding=1 if count_include_pad else 0).sum(0)
+        return ((_window_entries(x, 0, *geometry).sum(0) / np.maximum(members, 1)).astype(x.dtype),)
+
+
+class LpPool(OpRun):  # type: ignore[misc]
+    """p-norm over windows of any dimension."""
+
+    op_domain = ""
+
+    def _run(  # type: ignore[no-untyped-def]
+        self,
+        x,
+        auto_pad=None,
+        ceil_mode=None,
+        dilations=None,
+        kernel_shape=None,
+        p=None,
+        pads=None,
+        strides=None,
+    ):
+        powers = _window_entries(np.abs(x) ** (p or 2), 0, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
+        return ((powers.sum(0) ** (1 / (p or 2))).astype(x.dtype),)
+
+
+class GlobalMaxPool(OpRun):  # type: ignore[misc]
+    """Maximum over all spatial axes."""
+
+    op_domain = ""
+
+    def _run(self, x):  # type: ignore[no-untyped-def]
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+class GlobalLpPool(OpRun):  # type: ignore[misc]
+    """p-norm over all spatial axes."""
+
+    op_domain = ""
+
+    def _run(self, x, p=None):  # type: ignore[no-untyped-def]
+        total = (np.abs(x) ** (p or 2)).sum(axis=tuple(range(2, x.ndim)), keepdims=True)
+        return ((total ** (1 / (p or 2))).astype(x.dtype),)
+
+
+class LRN(OpRun):  # type: ignore[misc]
+    """Local response normalisation: x / (bias + alpha / size Σ x²)^beta, Σ over neighbouring channels."""
+
+    op_domain = ""
+
+    def _run(self, x, alpha=None, beta=None, bias=None, size=None):  # type: ignore[no-untyped-def]
+        before, after = (size - 1) // 2, size // 2
+        squares = np.pad(x**2, [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
+        total = sum(squares[:, k : k + x.shape[1]] for k in range(size))
+        return ((x / (bias + alpha / size * total) ** beta).astype(x.dtype),)
+
+
+class Mean(OpRun):  # type: ignore[misc]
+    """Mean of inputs that are broadcast against each other."""
+
+    op_domain = ""
+
+    def _run(self, *inputs):  # type: ignore[no-untyped-def]
+        return ((sum(inputs[1:], inputs[0]) / len(inputs)).astype(inputs[0].dtype),)
+
+
+class Pad(OpRun):  # type: ignore[misc]
+    """Padding; negative amounts cut."""
+
+    op_domain = ""
+
+    def _run(self, data, pads, constant_value=None, axes=None, mode=None):  # type: ignore[no-untyped-def]
+        amounts = np.zeros((2, data.ndim), np.int64)
+        amounts[:, range(data.ndim) if axes is None else axes] = np.reshape(pads, (2, -1))
+        cut = tuple(slice(max(-first, 0), n - max(-last, 0)) for n, first, last in zip(data.shape, *amounts, strict=True))
+        added = np.maximum(amounts, 0).T
+        if mode and mode != "constant":
+            return (np.pad(data[cut], added, mode=mode),)
+        fill = 0 if constant_value is None or constant_value.size == 0 else constant_value.item()
+        return (np.pad(data[cut], added, constant_values=fill),)
+
+
+OPERATORS = (Conv, ConvTranspose, MaxPool, AveragePool, LpPool, GlobalMaxPool, GlobalLpPool, LRN, Mean, Pad)
+
+
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
     """The reference evaluator of a model, with the operators above."""
-    return ReferenceEvaluator(model, new_ops=[Conv, ConvTranspose])
+    return ReferenceEvaluator(model, new_ops=list(OPERATORS))
+
+
+def _window_entries(
+    x: Array,
+    fill: float,
+    kernel: Sequence[int],
+    strides: Sequence[int] | None,
+    dilations: Sequence[int] | None,
+    pads: Sequence[int] | None,
+    auto_pad: str | None,
+    ceil_mode: int | None,
+    *,
+    padding: float | None = None,
+) -> Array:
+    """Entry k of every window, [K, N, C, ...]; ``padding`` stands on the padding, ``fill`` beyond it, and on both by default."""
+    d = len(kernel)
+    strides, dilations = strides or [1] * d, dilations or [1] * d
+    extent = [(k - 1) * dilation + 1 for k, dilation in zip(kernel, dilations, strict=True)]
+    begin, end = _padding(auto_pad, pads, x.shape[2:], extent, strides)
+    around = [(0, 0), (0, 0), *zip(begin, end, strict=True)]
+    padded = np.pad(x, around, constant_values=fill if padding is None else padding)
+    sizes = []
+    for n, size, first, e, s in zip(x.shape[2:], padded.shape[2:], begin, extent, strides, strict=True):
+        count = (-(-(size - e) // s) if ceil_mode else (size - e) // s) + 1
+        # The last window has to begin on the input or the padding before it.
+        sizes.append(count - 1 if ceil_mode and (count - 1) * s >= n + first else count)
+    beyond = [
+        max((count - 1) * s + e - size, 0) for count, s, e, size in zip(sizes, strides, extent, padded.shape[2:], strict=True)
+    ]
+    padded = np.pad(padded, [(0, 0), (0, 0), *((0, more) for more in beyond)], constant_values=fill)
+    entries = []
+    for offset in product(*(range(k) for k in kernel)):
+        cut = tuple(
+            slice(o * dilation, o * dilation + (count - 1) * s + 1, s)
+            for o, dilation, count, s in zip(offset, dilations, sizes, strides, strict=True)
+        )
+        entries.append(padded[(slice(None), slice(None), *cut)])
+    return np.stack(entries)
 
 
 def _padding(

@@ -107,8 +107,16 @@ class Emitter(OpBuilder):
         if len(values) == 1:
             return values[0]
         factors = frozenset.intersection(*(self.multiples(value) for value in values))
-        result = self.Add(*values) if len(values) == 2 else self.Sum(*values)
+        for factor in factors:
+            cofactors = [_cofactor(value, factor) for value in values]
+            if all(cofactor is not None for cofactor in cofactors):
+                # x·c + x·d = x·(c + d): one product instead of several.
+                return self.note_multiple(self.Mul(factor, self._add(cofactors)), *factors)
+        result = self._add(values)
         return self.note_multiple(result, *factors) if factors else result
+
+    def _add(self, values: Sequence[ir.Value | None]) -> ir.Value:
+        return self.Add(*values) if len(values) == 2 else self.Sum(*values)
 
     def shaped(self, value: ir.Value, like: ir.Value) -> ir.Value:
         """Take over the shape of ``like``, which inference loses where batches of one name meet.
@@ -138,19 +146,36 @@ class Emitter(OpBuilder):
         """``z + epsilon * sign(z)`` with ``sign(0) = +1`` (2.22)."""
         return self.Add(z, self.Where(self.Less(z, 0.0), self.scalar(-epsilon), self.scalar(epsilon)))
 
+    def divide_stabilized(
+        self, relevance: ir.Value, z: ir.Value, epsilon: float, rectified: ir.Value | None = None
+    ) -> ir.Value:
+        """``relevance / (z + epsilon * sign(z))``; the share of ε is booked as ``stabilizer``.
+
+        ``rectified`` is max(z, 0) if the relevance is known to be zero wherever that is: then no sign has to be told.
+        """
+        if rectified is not None:
+            s = self.Div(relevance, self.Add(rectified, epsilon))
+            self.absorb("stabilizer", lambda: self.Mul(s, epsilon))
+        else:
+            denominator = self.stabilize(z, epsilon)
+            s = self.Div(relevance, denominator)
+            self.absorb("stabilizer", lambda: self.Mul(s, self.Sub(denominator, z)))
+        return s
+
     def divide(self, relevance: ir.Value, z: ir.Value) -> ir.Value:
         """``relevance / z``, and 0 where ``z`` is 0; what is lost there is booked as ``dead``."""
         empty = self.Equal(z, 0.0)
         self.absorb("dead", lambda: self.Where(empty, relevance, self.scalar(0.0)))
         return self.Where(empty, self.scalar(0.0), self.Div(relevance, self.Where(empty, self.scalar(1.0), z)))
 
-    def divide_one_sided(self, relevance: ir.Value, z: ir.Value, *, positive: bool = True) -> ir.Value:
-        """``relevance / z`` for a ``z`` that is a sum of terms of one sign, so that ``z = 0`` only if all of them are.
+    def divide_one_sided(self, relevance: ir.Value, z: ir.Value, level: float | None = None) -> ir.Value:
+        """``relevance / z`` for a ``z`` that is a sum of terms of one sign, so that it is empty only if all of them are zero.
 
-        There the quotient is a finite number that meets zero contributions only; booked as ``dead``.
+        An empty sum equals ``level``; without one, ``z`` is not negative and guarded here. Where it is empty, the quotient is a
+        finite number that meets zero contributions only, and the relevance is booked as ``dead``.
         """
-        self.absorb("dead", lambda: self.Where(self.Equal(z, 0.0), relevance, self.scalar(0.0)))
-        guarded = self.Max(z, self.tiny) if positive else self.Min(z, -self.tiny)
+        guarded, empty = (self.Max(z, self.tiny), 0.0) if level is None else (z, level)
+        self.absorb("dead", lambda: self.Where(self.Equal(z, empty), relevance, self.scalar(0.0)))
         return self.Div(relevance, guarded)
 
     def scalar(self, number: float) -> ir.Value:
@@ -236,6 +261,15 @@ class Emitter(OpBuilder):
             return self.Reshape(value, batch) if value.shape.is_static() else value
         flat = self.Reshape(value, self.Concat(batch, self.integers([-1]), axis=0))
         return self.ReduceSum(flat, self.integers([1]), keepdims=0)
+
+
+def _cofactor(value: ir.Value, factor: ir.Value) -> ir.Value | None:
+    """c if ``value`` was emitted as ``factor`` · c, of the same shape."""
+    node = value.producer()
+    if node is None or node.op_type != "Mul" or factor not in node.inputs:
+        return None
+    other = node.inputs[1] if node.inputs[0] is factor else node.inputs[0]
+    return other if other is not None and other is not factor and factor.shape == value.shape else None
 
 
 def rank(value: ir.Value) -> int:

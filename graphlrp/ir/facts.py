@@ -78,13 +78,13 @@ class Facts:
         """State bounds, as the mapping that produces the value infers them."""
         self._bounds[value] = bounds
 
-    def rectified(self, value: ir.Value) -> ir.Value | None:
-        """The z for which ``value`` is max(z, 0)."""
-        return self._rectified.get(value)
-
     def set_rectified(self, value: ir.Value, z: ir.Value) -> None:
         """State that ``value`` is max(z, 0)."""
         self._rectified[value] = z
+
+    def rectified_factor(self, factors: Iterable[ir.Value], z: ir.Value) -> ir.Value | None:
+        """The one of ``factors`` that is max(z, 0), if any."""
+        return next((factor for factor in factors if self._rectified.get(factor) is z), None)
 
     def _read(self, value: ir.Value) -> Bounds:
         tensor = value.const_value

@@ -216,7 +216,7 @@ class LinearMapping(Mapping):
         """max(z, 0) as a value of the model, if it is a known factor of the relevance, so that no sign has to be told."""
         if op.options.get("bias") == "ignore":
             return None
-        return next((f for f in op.multiples(relevance) if self.facts.rectified(f) is self.output), None)
+        return self.facts.rectified_factor(op.multiples(relevance), self.output)
 
     def accepts(self, rule: Rule) -> bool:
         """Every rule that has linear messages, and the gradient rules."""

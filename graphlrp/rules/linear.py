@@ -44,14 +44,7 @@ class Epsilon(Rule):
         if self.epsilon == 0:
             s = op.divide(relevance, z)
         else:
-            rectified = mapping.rectified(op, relevance)
-            if rectified is not None:
-                s = op.Div(relevance, op.Add(rectified, self.epsilon))
-                op.absorb("stabilizer", lambda: op.Mul(s, self.epsilon))
-            else:
-                denominator = op.stabilize(z, self.epsilon)
-                s = op.Div(relevance, denominator)
-                op.absorb("stabilizer", lambda: op.Mul(s, op.Sub(denominator, z)))
+            s = op.divide_stabilized(relevance, z, self.epsilon, mapping.rectified(op, relevance))
         bias = mapping.bias(op)
         message = op.Mul(mapping.x, mapping.adjoint(op, s, mapping.weight(op)))
         op.note_multiple(message, mapping.x)
@@ -84,54 +77,50 @@ class AlphaBeta(Rule):
 
     def linear_messages(self, op: Emitter, mapping: LinearProblem, relevance: ir.Value) -> Decomposition:
         """An adjoint per sign of the messages and sign of x: two if x ≥ 0 is known, one if also β = 0."""
-        sides = _sides(op, mapping)
         bias = mapping.bias(op)
-        bias_parts = (None, None) if bias is None else (op.Relu(bias), op.Min(bias, 0.0))
-        sums = [
-            _sum(op, [mapping.apply(op, x, weight) for x, weight in side], extra)
-            for side, extra in zip(sides, bias_parts, strict=True)
-        ]
+        parts = _sides(op, mapping)
+        positive = _side(op, mapping, parts[0], None if bias is None else op.Relu(bias), positive=True)
+        both = self.beta != 0 or self.renormalize
+        negative = _side(op, mapping, parts[1], None if bias is None else op.Min(bias, 0.0), positive=False) if both else None
         messages: list[ir.Value] = []
         shares: list[tuple[ir.Value, ir.Value]] = []
-        for index, coefficient in enumerate((self.alpha, self.beta)):
-            z, other = sums[index], sums[1 - index]
-            share = self._share(op, coefficient, relevance, z, other)
+        for coefficient, side, other in ((self.alpha, positive, negative), (self.beta, negative, positive)):
+            if side is None:
+                continue
+            share = self._share(op, coefficient, relevance, side, other)
             if share is None:
                 continue
-            if z is None:
+            if side.z is None:
                 op.absorb("dead", lambda share=share: share)  # type: ignore[misc]
                 continue
-            s = op.divide_one_sided(share, z, positive=index == 0)
-            part = bias_parts[index]
-            if part is not None:
-                shares.append((s, part))
+            s = op.divide_one_sided(share, side.z, side.level)
+            if side.bias is not None:
+                shares.append((s, side.bias))
             by_input: dict[ir.Value, list[ir.Value]] = {}
-            for x, weight in sides[index]:
+            for x, weight in side.parts:
                 by_input.setdefault(x, []).append(mapping.adjoint(op, s, weight))
             messages += [op.Mul(x, op.total(adjoints)) for x, adjoints in by_input.items()]
-        if not messages:
-            message = op.Mul(mapping.x, 0.0)
-        else:
-            message = op.total(messages)
+        message = op.total(messages) if messages else op.Mul(mapping.x, 0.0)
         op.note_multiple(message, mapping.x)
         return Decomposition(message, (lambda: op.total([op.Mul(s, b) for s, b in shares])) if shares else None)
 
     def _share(
-        self, op: Emitter, coefficient: float, relevance: ir.Value, z: ir.Value | None, other: ir.Value | None
+        self, op: Emitter, coefficient: float, relevance: ir.Value, side: _Side, other: _Side | None
     ) -> ir.Value | None:
         """The relevance that goes to one side: coefficient · R_j, or by renormalisation 1 · R_j or 0."""
-        if not self.renormalize:
+        if not self.renormalize or other is None:
             if coefficient == 0:
                 return None
             return relevance if coefficient == 1 else op.Mul(relevance, coefficient)
         # R_j of an output without either side is given to the positive side, which books it as dead: once, not twice.
         first, one, zero = coefficient > 0, op.scalar(1.0), op.scalar(0.0)
-        other_empty = None if other is None else op.Equal(other, 0.0)
+        other_empty = other.empty(op)
         lost = op.Where(other_empty, one, zero) if first and other_empty is not None else (one if first else zero)
-        if z is None:
+        own_empty = side.empty(op)
+        if own_empty is None:
             return op.Mul(relevance, lost) if first else None
         alone = one if other_empty is None else op.Where(other_empty, one, op.scalar(coefficient))
-        return op.Mul(relevance, op.Where(op.Equal(z, 0.0), lost, alone))
+        return op.Mul(relevance, op.Where(own_empty, lost, alone))
 
 
 @dataclass(frozen=True)
@@ -332,6 +321,35 @@ def _sides(op: Emitter, mapping: LinearProblem) -> tuple[list[Part], list[Part]]
         if opposite is not None:
             parts[1].append((x, opposite))
     return parts
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The messages of one sign: (x, w) pairs, their sum with the bias of that sign, and the sum's value when all are zero."""
+
+    parts: list[Part]
+    bias: ir.Value | None
+    z: ir.Value | None
+    level: float
+
+    def empty(self, op: Emitter) -> ir.Value | None:
+        """Emits where there is no message; None if there is none anywhere."""
+        return None if self.z is None else op.Equal(self.z, self.level)
+
+
+def _side(op: Emitter, mapping: LinearProblem, parts: list[Part], bias: ir.Value | None, *, positive: bool) -> _Side:
+    """Sum the messages of one sign.
+
+    A sum that is empty is given a number far below any contribution instead of zero; added to a bias, that costs nothing.
+    """
+    terms = [mapping.apply(op, x, weight) for x, weight in parts]
+    level = op.tiny if positive else -op.tiny
+    if bias is not None:
+        guarded = op.Add(bias, level)
+        return _Side(parts, bias, op.Add(op.total(terms), guarded) if terms else guarded, level)
+    if not terms:
+        return _Side(parts, None, None, level)
+    return _Side(parts, None, (op.Max if positive else op.Min)(op.total(terms), level), level)
 
 
 def _sum(op: Emitter, terms: list[ir.Value], extra: ir.Value | None) -> ir.Value | None:

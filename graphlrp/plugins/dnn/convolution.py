@@ -7,6 +7,7 @@ stride, all of them stacked along the channels and interleaved afterwards (sub-p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import prod
 from typing import ClassVar
@@ -86,8 +87,12 @@ class Convolution(Convolving):
             flipped = self._flipped(op, w)
             if flipped is not None:
                 return op.Conv(s, flipped, **self._flipped_geometry())
-        elif window.begin is not None and window.dimensions == 2 and all(d == 1 for d in window.dilations):
-            return self._sub_pixel(op, s, w)
+        elif all(k == 1 for k in window.kernel) and window.begin == window.end == (0,) * window.dimensions:
+            return self._pointwise(op, s, w)
+        else:
+            phases = self._sub_pixel(op, s, w)
+            if phases is not None:
+                return phases
         return self._transposed(op, s, w, groups)
 
     def _flipped_geometry(self) -> dict[str, object]:
@@ -103,34 +108,56 @@ class Convolution(Convolving):
             return None
         if any(p > e - 1 for ends in (window.begin, window.end) for p, e in zip(ends, window.extent, strict=True)):
             return None
-        return _reverse(op, _swap_channels(op, w, self.groups), window)
+        return _reverse(op, _swap_channels(op, w, self.groups), list(window.axes), window.kernel)
 
-    def _sub_pixel(self, op: Emitter, s: ir.Value, w: ir.Value) -> ir.Value:
-        """Adjoint of a strided convolution: one stride-1 convolution whose channels are the phases of the stride.
+    def _pointwise(self, op: Emitter, s: ir.Value, w: ir.Value) -> ir.Value:
+        """Adjoint of a strided convolution with a kernel of one pixel: the unstrided adjoint, with zeros in between."""
+        window, axes = self.window, list(self.window.axes)
+        small = op.Conv(s, _swap_channels(op, w, self.groups), group=self.groups)
+        sizes = op.sizes(small)
+        apart: list[Size] = list(sizes[:2])
+        merged: list[Size] = list(sizes[:2])
+        amounts = [0] * (2 * (2 + 2 * window.dimensions))
+        for index, (n, stride) in enumerate(zip(sizes[2:], window.strides, strict=True)):
+            apart += [n, 1]
+            amounts[len(amounts) // 2 + 3 + 2 * index] = stride - 1
+            merged.append(n * stride if isinstance(n, int) else op.Mul(n, op.integers([stride])))
+        full = op.Reshape(op.Pad(op.Reshape(small, op.shape(apart)), op.integers(amounts)), op.shape(merged))
+        return place(op, full, [0] * window.dimensions, op.sizes(self.x, axes), axes)
 
-        Input pixel p = q·stride + phase receives from outputs o with p + begin = o·stride + k, that is from the kernel
-        entries k ≡ p + begin (mod stride).
+    def _sub_pixel(self, op: Emitter, s: ir.Value, w: ir.Value) -> ir.Value | None:
+        """Adjoint of a strided convolution as one unstrided convolution whose output channels are the phases of the stride.
+
+        Input pixel i = q·stride + r receives from outputs o through kernel entries k = i + begin - o·stride. With the kernel
+        padded by f zeros in front, so that k + f = t·stride + r, that is o = q + b - t with b = (begin + f) / stride: a
+        convolution over o with the taps t of each phase r, in reverse. None if sizes are dynamic or padding exceeds the taps.
         """
-        window, groups = self.window, self.groups
-        assert window.begin is not None
-        (kh, kw), (sh, sw) = window.kernel, window.strides
-        channels = op.size(self.x, 1)
-        # Pad the kernel at its end to whole strides: k = t·stride + r.
-        th, tw = -(-kh // sh), -(-kw // sw)
-        padded = w if (th * sh, tw * sw) == (kh, kw) else op.Pad(w, op.integers([0] * 6 + [th * sh - kh, tw * sw - kw]))
-        swapped = _swap_channels(op, padded, groups)  # [C, M/g, th·sh, tw·sw]
-        per_group = op.size(swapped, 1)
-        split = op.Reshape(swapped, op.shape([channels, per_group, th, sh, tw, sw]))
-        # Phase r of the padded input's grid is an output channel; o = q - t, so the kernel runs backwards along t.
-        phases = op.Transpose(split, perm=[0, 3, 5, 1, 2, 4])
-        stacked = op.Reshape(phases, op.shape([-1, per_group, th, tw]))
-        stacked = op.Slice(
-            stacked, op.integers([-1, -1]), op.integers([-(2**31)] * 2), op.integers([2, 3]), op.integers([-1, -1])
-        )
-        result = op.Conv(s, stacked, pads=[th - 1, tw - 1, th - 1, tw - 1], group=groups)
-        # [N, C·sh·sw, H', W'] -> [N, C, H'·sh, W'·sw], aligned with the padded input.
-        full = _interleave(op, result, channels, window.strides)
-        return place(op, full, list(window.begin), op.sizes(self.x, list(window.axes)), list(window.axes))
+        window, groups, axes = self.window, self.groups, list(self.window.axes)
+        d = window.dimensions
+        sizes, outputs = op.sizes(self.x, axes), op.sizes(self.output, axes)
+        if window.begin is None or any(dilation != 1 for dilation in window.dilations):
+            return None
+        if not all(isinstance(n, int) for n in [*sizes, *outputs]):
+            return None
+        front = [-p % stride for p, stride in zip(window.begin, window.strides, strict=True)]
+        taps = [-(-(k + f) // stride) for k, f, stride in zip(window.kernel, front, window.strides, strict=True)]
+        shift = [(p + f) // stride for p, f, stride in zip(window.begin, front, window.strides, strict=True)]
+        counts = [-(-int(n) // stride) for n, stride in zip(sizes, window.strides, strict=True)]  # type: ignore[arg-type]
+        begin = [t - 1 - b for t, b in zip(taps, shift, strict=True)]
+        end = [q - int(o) + b for q, o, b in zip(counts, outputs, shift, strict=True)]  # type: ignore[arg-type]
+        if min(begin + end) < 0:
+            return None
+        back = [t * stride - k - f for t, stride, k, f in zip(taps, window.strides, window.kernel, front, strict=True)]
+        padded = op.Pad(w, op.integers([0, 0, *front, 0, 0, *back])) if any(front + back) else w
+        swapped = _swap_channels(op, padded, groups)  # [C, M/g, taps·stride ...]
+        channels, per_group = op.size(self.x, 1), op.size(swapped, 1)
+        split = [length for pair in zip(taps, window.strides, strict=True) for length in pair]
+        apart = op.Reshape(swapped, op.shape([channels, per_group, *split]))
+        order = [0, *range(3, 3 + 2 * d, 2), 1, *range(2, 2 + 2 * d, 2)]
+        phases = op.Reshape(op.Transpose(apart, perm=order), op.shape([-1, per_group, *taps]))
+        kernel = _reverse(op, phases, axes, taps)
+        full = _interleave(op, op.Conv(s, kernel, pads=[*begin, *end], group=groups), channels, window.strides)
+        return place(op, full, [0] * d, sizes, axes)
 
     def _transposed(self, op: Emitter, s: ir.Value, w: ir.Value, groups: int) -> ir.Value:
         """The general case: the full transposed convolution, cut to the input."""
@@ -239,13 +266,13 @@ def _swap_channels(op: Emitter, w: ir.Value, groups: int) -> ir.Value:
     return op.Reshape(swapped, op.shape([-1, outputs_, *sizes[2:]]))
 
 
-def _reverse(op: Emitter, w: ir.Value, window: Window) -> ir.Value:
+def _reverse(op: Emitter, w: ir.Value, axes: Sequence[int], sizes: Sequence[int]) -> ir.Value:
     """Flip a kernel along its spatial axes."""
-    axes = [axis for axis, k in zip(window.axes, window.kernel, strict=True) if k > 1]
-    if not axes:
+    flipped = [axis for axis, size in zip(axes, sizes, strict=True) if size > 1]
+    if not flipped:
         return w
-    n = len(axes)
-    return op.Slice(w, op.integers([-1] * n), op.integers([-(2**31)] * n), op.integers(axes), op.integers([-1] * n))
+    n = len(flipped)
+    return op.Slice(w, op.integers([-1] * n), op.integers([-(2**31)] * n), op.integers(flipped), op.integers([-1] * n))
 
 
 def _interleave(op: Emitter, value: ir.Value, channels: Size, strides: tuple[int, ...]) -> ir.Value:

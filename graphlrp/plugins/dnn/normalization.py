@@ -91,10 +91,7 @@ class LocalResponseNormalization(Mapping):
         full = op.Add(op.Mul(self._window_sum(op, square), self._a), self._k)
         slope = op.Div(op.Mul(x, 2 * self._a * c), op.Pow(full, c + 1))
         z = op.Sub(zero_order, op.Mul(slope, op.Sub(self._window_sum(op, square), square)))
-        epsilon = Epsilon().epsilon
-        denominator = op.stabilize(z, epsilon)
-        s = op.Div(relevance, denominator)
-        op.absorb("stabilizer", lambda: op.Mul(s, op.Sub(denominator, z)))
+        s = op.divide_stabilized(relevance, z, Epsilon().epsilon)
         q = op.Mul(slope, s)
         suppressed = op.Mul(square, op.Sub(self._window_sum(op, q, transposed=True), q))
         own = op.Mul(zero_order, s)

@@ -131,9 +131,7 @@ class MatMul(Mapping):
         """Adjoints of both sides times the sides."""
         a, b = self.inputs
         assert a is not None and b is not None
-        denominator = op.stabilize(self.output, EPSILON)
-        s = op.Div(relevance, denominator)
-        op.absorb("stabilizer", lambda: op.Mul(s, op.Sub(denominator, self.output)))
+        s = op.divide_stabilized(relevance, self.output, EPSILON)
         to_a, to_b = self._adjoints(op, s)
         if self.policy(op, "attention") == "cp":
             return [None, op.Mul(b, to_b)]
