@@ -41,7 +41,11 @@ class Network:
     def norm(self, x: str) -> str:
         """A batch normalisation."""
         c = self.channels[x]
-        parameters = (1 + 0.1 * self.random.normal(size=c), *self.random.normal(size=(2, c)) * 0.1, 1 + 0.1 * self.random.random(c))
+        parameters = (
+            1 + 0.1 * self.random.normal(size=c),
+            *self.random.normal(size=(2, c)) * 0.1,
+            1 + 0.1 * self.random.random(c),
+        )
         return self._node("BatchNormalization", [x, *(self._weight(p) for p in parameters)])
 
     def relu(self, x: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line. Exit status 0: done; 1: relevance is not conserved (``check``); 2: bad input, with one line that says what."""
+"""The command line. Exit status 0: done; 1: relevance is not conserved (``check``); 2: bad input, and one line that says what."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def _model_options(function: Any) -> Any:
             click.option("--explain", multiple=True, metavar="NAME", help="Input or inner value to explain. [repeatable]"),
             click.option("--start", metavar="NAME", help="Output or inner value whose relevance is propagated."),
             click.option("--bias", default="absorb", show_default=True, help="Policy for the relevance of biases."),
-            click.option("--policy", multiple=True, metavar="NAME=CHOICE", help="Policy of mappings, e.g. merge=abs. [repeatable]"),
+            click.option(
+                "--policy", multiple=True, metavar="NAME=CHOICE", help="Policy of mappings, e.g. merge=abs. [repeatable]"
+            ),
             click.option("--provider", multiple=True, metavar="NAME", help="ONNX Runtime provider, cpu or cuda. [repeatable]"),
             click.option("--dtype", default="float32", show_default=True, help="float32, or float64 to verify (slow)."),
         )
@@ -83,7 +85,9 @@ _composites = click.option(
 @click.option("--size", metavar="N or HxW", help="Size of the model's input. [default: what the model declares]")
 @click.option("--resize", type=int, help="Length of the short side before the centre is cut out.")
 @click.option("--interpolation", type=click.Choice(list(INTERPOLATIONS)), default="bilinear", show_default=True)
-@click.option("--mean", default="0", show_default=True, help="Subtracted from pixels 0-255: a number, or one per channel: 123,117,104.")
+@click.option(
+    "--mean", default="0", show_default=True, help="Subtracted from pixels 0-255: a number, or one per channel: 123,117,104."
+)
 @click.option("--std", default="1", show_default=True, help="Divides what is left: a number, or one per channel.")
 @click.option("--scale", default=1.0, show_default=True, help="Multiplies what is left.")
 @click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="[default: what the model's shape says]")
@@ -162,7 +166,9 @@ def explain(
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The ONNX file to write.")
 @click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER,...]")
-@click.option("--target", type=click.Choice(["index", "weights"]), default="index", show_default=True, help="Kind of the target input.")
+@click.option(
+    "--target", type=click.Choice(["index", "weights"]), default="index", show_default=True, help="Kind of the target input."
+)
 @_model_options
 def compile_(model: Path, output: Path, composite: str, target: str, **options: Any) -> None:
     """Write MODEL and its relevance pass as one ONNX file, which plain ONNX Runtime runs."""
@@ -192,9 +198,7 @@ def plan(model: Path, composite: str, as_json: bool, **options: Any) -> None:
 @click.option("--tolerance", type=float, help="Relative error that passes. [default: 1e-4, 1e-9 for float64]")
 @click.option("--table", "whole", is_flag=True, help="Show the whole ledger.")
 @_model_options
-def check(
-    model: Path, inputs: tuple[Path, ...], composite: str, tolerance: float | None, whole: bool, **options: Any
-) -> None:
+def check(model: Path, inputs: tuple[Path, ...], composite: str, tolerance: float | None, whole: bool, **options: Any) -> None:
     """Check that MODEL's relevance is accounted for, on arrays (.npy, .npz) or on random numbers.
 
     Exit status 1 if it is not.
@@ -318,7 +322,9 @@ def _preprocessing(
     """Options where they are given, else what the model declares."""
     inputs = list(explainer.inputs.values())
     if len(inputs) != 1:
-        raise InputError(f"the model has {len(inputs)} inputs ({', '.join(explainer.inputs)}); give them as arrays in one .npz file")
+        raise InputError(
+            f"the model has {len(inputs)} inputs ({', '.join(explainer.inputs)}); give them as arrays in one .npz file"
+        )
     own_layout, own_channels, own_size = read_input(inputs[0])
     return Preprocessing(
         _size(size) if size is not None else own_size,
@@ -366,7 +372,7 @@ def _by_rank(
 def _collect(saved: dict[str, Array], key: str, explanation: Explanation) -> None:
     """Arrays of one explanation, by composite and rank."""
     relevance = explanation.relevance
-    for name, array in (relevance.items() if isinstance(relevance, dict) else [("", relevance)]):
+    for name, array in relevance.items() if isinstance(relevance, dict) else [("", relevance)]:
         saved[f"{key}/relevance{'/' + name if name else ''}"] = array
     saved[f"{key}/output"], saved[f"{key}/target"] = explanation.output, explanation.target
     if explanation.conservation_error is not None:
@@ -382,7 +388,11 @@ def _describe(
     arrays = list(relevance.values()) if isinstance(relevance, dict) else [relevance]
     for sample in range(len(explanation.output)):
         index = int(explanation.target[sample])
-        value = explanation.output[sample].reshape(-1)[index] if explanation.output.ndim <= 2 else explanation.output[sample, index].sum()
+        value = (
+            explanation.output[sample].reshape(-1)[index]
+            if explanation.output.ndim <= 2
+            else explanation.output[sample, index].sum()
+        )
         table.add_row(
             sources[sample] if sources else str(sample),
             composite,

@@ -332,7 +332,7 @@ def _finish(
         ledger,
         [(b.place.name, b.place.operator, row.rule) for b in result.bookings for row in plan.rows if row.node == b.place.name],
         bias_output,
-        next(iter(static)) if len(static) == 1 and len(inputs) == 1 or isinstance(first, int) and static == {first} else None,
+        next(iter(static)) if (len(static) == 1 and len(inputs) == 1) or (isinstance(first, int) and static == {first}) else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -324,13 +324,13 @@ class Explainer:
         numbers = output.astype(np.float64)
         if weights:
             start = numbers * target if initial == "value" else target.astype(np.float64)
-            return start.reshape(count, -1).sum(1)
+            return np.asarray(start.reshape(count, -1).sum(1))
         if output.ndim == 1:
             return numbers if initial == "value" else np.ones(count)
         by_class = np.moveaxis(numbers, self._settings.class_axis, 1).reshape(count, output.shape[self._settings.class_axis], -1)
         chosen = by_class[np.arange(count), target]
         if initial == "value":
-            return chosen.sum(1)
+            return np.asarray(chosen.sum(1))
         return np.full(count, float(chosen.shape[1])) if initial == "one" else np.zeros(count)
 
     def _verify_on(self, feeds: dict[str, Array]) -> float:
@@ -345,11 +345,14 @@ class Explainer:
             self.plan.verification = f"not verified: ONNX Runtime does not run the original model ({str(error)[:120]})"
             return float("nan")
         difference = self._difference(expected, self._canonical, feeds)
-        self.plan.verification = f"canonical and original outputs agree to {difference:.1e} of the largest output, on {len(next(iter(feeds.values())))} sample(s)"
+        count = len(next(iter(feeds.values())))
+        self.plan.verification = (
+            f"canonical and original outputs agree to {difference:.1e} of the largest output, on {count} sample(s)"
+        )
         if not difference <= VERIFICATION_TOLERANCE:
             raise ModelError(
-                f"canonicalisation changed the model: outputs differ by {difference:.2e} of the largest output. {self._guilty(expected, feeds)}"
-                " Please report it with the model; load(..., verify=False) goes on regardless"
+                f"canonicalisation changed the model: outputs differ by {difference:.2e} of the largest output."
+                f" {self._guilty(expected, feeds)} Please report it with the model; load(..., verify=False) goes on regardless"
             )
         return difference
 
@@ -507,8 +510,8 @@ def _check_array(name: str, array: Any, value: ir.Value) -> Array:
         raise InputError(f"input {name!r} is of type {array.dtype}; the model wants {wanted}")
     if dtype.is_floating_point() and array.dtype.kind != "f":
         raise InputError(
-            f"input {name!r} is of type {array.dtype}, the model wants {wanted}: preprocess it as the model expects, or convert it"
-            " on purpose with .astype"
+            f"input {name!r} is of type {array.dtype}, the model wants {wanted}: preprocess it as the model expects, or convert"
+            " it on purpose with .astype"
         )
     if not dtype.is_floating_point() and array.dtype.kind == "f":
         raise InputError(f"input {name!r} is of type {array.dtype}, the model wants {wanted}")

@@ -85,7 +85,7 @@ class Ledger(Sequence[LedgerEntry]):
     @property
     def absorbed(self) -> Array:
         """Relevance that reached no input, over all mappings, [N]."""
-        return np.sum([entry.absorbed for entry in self._entries], axis=0)
+        return np.asarray(np.sum([entry.absorbed for entry in self._entries], axis=0))
 
     @property
     def worst(self) -> LedgerEntry:
@@ -109,12 +109,11 @@ class Ledger(Sequence[LedgerEntry]):
             )
 
     def __str__(self) -> str:
-        header = f"{'node':<32} {'op':<20} {'received':>12} {'sent':>12} {'bias':>12} {'stabilizer':>12} {'constant':>12} {'dead':>12} {'error':>9}"
+        kinds = ("received", "sent", "bias", "stabilizer", "constant", "dead", "residual")
+        header = f"{'node':<32} {'op':<20} " + " ".join(f"{kind:>12}" for kind in kinds) + f" {'error':>9}"
         lines = [header, "-" * len(header)]
         for e in self._entries:
-            numbers = " ".join(
-                f"{float(np.mean(v)):12.5g}" for v in (e.received, e.sent, e.bias, e.stabilizer, e.constant, e.dead)
-            )
+            numbers = " ".join(f"{float(np.mean(getattr(e, kind))):12.5g}" for kind in kinds)
             lines.append(f"{e.name[:32]:<32} {e.op[:20]:<20} {numbers} {float(np.max(e.error)):9.1e}")
         return "\n".join(lines)
 
@@ -137,4 +136,4 @@ def conservation_error(start: Array, relevance: Sequence[Array], ledger: Ledger,
         + np.sum([np.abs(f).sum(1) for f in flat], axis=0)
         + np.sum([np.abs(entry.absorbed) for entry in ledger], axis=0)
     )
-    return np.abs(start - reached - absorbed) / np.where(magnitude > 0, magnitude, 1)
+    return np.asarray(np.abs(start - reached - absorbed) / np.where(magnitude > 0, magnitude, 1))

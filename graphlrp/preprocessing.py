@@ -58,7 +58,7 @@ class Preprocessing:
         ):
             if value not in choices:
                 raise InputError(f"unknown {name} {value!r}; there are {', '.join(choices)}")
-        if self.size is not None and min(self.size) < 1 or self.resize is not None and self.resize < 1:
+        if (self.size is not None and min(self.size) < 1) or (self.resize is not None and self.resize < 1):
             raise InputError(f"sizes must be at least 1 pixel, not size={self.size}, resize={self.resize}")
         if self.resize is not None and self.size is not None and self.resize < max(self.size):
             raise InputError(f"resize={self.resize} is smaller than size={self.size}, which is cut out of it")

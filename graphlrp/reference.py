@@ -24,14 +24,12 @@ from onnx.reference.op_run import OpRun
 Array = npt.NDArray[Any]
 
 
-class Conv(OpRun):  # type: ignore[misc]
+class Conv(OpRun):
     """Convolution of any dimension."""
 
     op_domain = ""
 
-    def _run(  # type: ignore[no-untyped-def]
-        self, x, w, b=None, auto_pad=None, dilations=None, group=None, kernel_shape=None, pads=None, strides=None
-    ):
+    def _run(self, x, w, b=None, auto_pad=None, dilations=None, group=None, kernel_shape=None, pads=None, strides=None):
         d = x.ndim - 2
         strides, dilations, group = strides or [1] * d, dilations or [1] * d, group or 1
         extent = [(k - 1) * dilation + 1 for k, dilation in zip(w.shape[2:], dilations, strict=True)]
@@ -52,12 +50,12 @@ class Conv(OpRun):  # type: ignore[misc]
         return (result if b is None else result + b.reshape(1, -1, *[1] * d),)
 
 
-class ConvTranspose(OpRun):  # type: ignore[misc]
+class ConvTranspose(OpRun):
     """Transposed convolution of any dimension."""
 
     op_domain = ""
 
-    def _run(  # type: ignore[no-untyped-def]
+    def _run(
         self,
         x,
         w,
@@ -104,12 +102,12 @@ class ConvTranspose(OpRun):  # type: ignore[misc]
         return (result if b is None else result + b.reshape(1, -1, *[1] * d),)
 
 
-class MaxPool(OpRun):  # type: ignore[misc]
+class MaxPool(OpRun):
     """Maximum over windows of any dimension, and its index in the flattened input."""
 
     op_domain = ""
 
-    def _run(  # type: ignore[no-untyped-def]
+    def _run(
         self,
         x,
         auto_pad=None,
@@ -135,12 +133,12 @@ class MaxPool(OpRun):  # type: ignore[misc]
         return entries.max(0), np.take_along_axis(numbers, first[None], 0)[0]
 
 
-class AveragePool(OpRun):  # type: ignore[misc]
+class AveragePool(OpRun):
     """Mean over windows of any dimension; padding counts or not, what lies beyond it never does."""
 
     op_domain = ""
 
-    def _run(  # type: ignore[no-untyped-def]
+    def _run(
         self,
         x,
         auto_pad=None,
@@ -157,12 +155,12 @@ class AveragePool(OpRun):  # type: ignore[misc]
         return ((_window_entries(x, 0, *geometry).sum(0) / np.maximum(members, 1)).astype(x.dtype),)
 
 
-class LpPool(OpRun):  # type: ignore[misc]
+class LpPool(OpRun):
     """p-norm over windows of any dimension."""
 
     op_domain = ""
 
-    def _run(  # type: ignore[no-untyped-def]
+    def _run(
         self,
         x,
         auto_pad=None,
@@ -177,52 +175,52 @@ class LpPool(OpRun):  # type: ignore[misc]
         return ((powers.sum(0) ** (1 / (p or 2))).astype(x.dtype),)
 
 
-class GlobalMaxPool(OpRun):  # type: ignore[misc]
+class GlobalMaxPool(OpRun):
     """Maximum over all spatial axes."""
 
     op_domain = ""
 
-    def _run(self, x):  # type: ignore[no-untyped-def]
+    def _run(self, x):
         return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
-class GlobalLpPool(OpRun):  # type: ignore[misc]
+class GlobalLpPool(OpRun):
     """p-norm over all spatial axes."""
 
     op_domain = ""
 
-    def _run(self, x, p=None):  # type: ignore[no-untyped-def]
+    def _run(self, x, p=None):
         total = (np.abs(x) ** (p or 2)).sum(axis=tuple(range(2, x.ndim)), keepdims=True)
         return ((total ** (1 / (p or 2))).astype(x.dtype),)
 
 
-class LRN(OpRun):  # type: ignore[misc]
+class LRN(OpRun):
     """Local response normalisation: x / (bias + alpha / size Σ x²)^beta, Σ over neighbouring channels."""
 
     op_domain = ""
 
-    def _run(self, x, alpha=None, beta=None, bias=None, size=None):  # type: ignore[no-untyped-def]
+    def _run(self, x, alpha=None, beta=None, bias=None, size=None):
         before, after = (size - 1) // 2, size // 2
         squares = np.pad(x**2, [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
         total = sum(squares[:, k : k + x.shape[1]] for k in range(size))
         return ((x / (bias + alpha / size * total) ** beta).astype(x.dtype),)
 
 
-class Mean(OpRun):  # type: ignore[misc]
+class Mean(OpRun):
     """Mean of inputs that are broadcast against each other."""
 
     op_domain = ""
 
-    def _run(self, *inputs):  # type: ignore[no-untyped-def]
+    def _run(self, *inputs):
         return ((sum(inputs[1:], inputs[0]) / len(inputs)).astype(inputs[0].dtype),)
 
 
-class Pad(OpRun):  # type: ignore[misc]
+class Pad(OpRun):
     """Padding; negative amounts cut."""
 
     op_domain = ""
 
-    def _run(self, data, pads, constant_value=None, axes=None, mode=None):  # type: ignore[no-untyped-def]
+    def _run(self, data, pads, constant_value=None, axes=None, mode=None):
         amounts = np.zeros((2, data.ndim), np.int64)
         amounts[:, range(data.ndim) if axes is None else axes] = np.reshape(pads, (2, -1))
         cut = tuple(slice(max(-first, 0), n - max(-last, 0)) for n, first, last in zip(data.shape, *amounts, strict=True))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx_ir as ir
@@ -40,6 +40,11 @@ class Emitter(OpBuilder):
         self._props: dict[str, str] = {}
         self._scalars: dict[float, ir.Value] = {}
         self._vectors: dict[tuple[int, ...], ir.Value] = {}
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, operator: str) -> Callable[..., ir.Value]:
+            """``op.Add(a, b)`` and so on; operators of several outputs return a sequence."""
 
     # Nodes and where they belong
 
@@ -146,9 +151,7 @@ class Emitter(OpBuilder):
         """``z + epsilon * sign(z)`` with ``sign(0) = +1`` (2.22)."""
         return self.Add(z, self.Where(self.Less(z, 0.0), self.scalar(-epsilon), self.scalar(epsilon)))
 
-    def divide_stabilized(
-        self, relevance: ir.Value, z: ir.Value, epsilon: float, rectified: ir.Value | None = None
-    ) -> ir.Value:
+    def divide_stabilized(self, relevance: ir.Value, z: ir.Value, epsilon: float, rectified: ir.Value | None = None) -> ir.Value:
         """``relevance / (z + epsilon * sign(z))``; the share of ε is booked as ``stabilizer``.
 
         ``rectified`` is max(z, 0) if the relevance is known to be zero wherever that is: then no sign has to be told.

@@ -142,7 +142,7 @@ def lower(
         for value in node.inputs:
             producer = None if value is None or value in inputs else value.producer()
             if value is not None and facts.active(value) and producer in by_node:
-                graph.network.add_edge(by_node[producer], place, value=value)  # type: ignore[index]
+                graph.network.add_edge(by_node[producer], place, value=value)
     _measure(graph)
     return graph
 
@@ -161,7 +161,7 @@ def _explained_inputs(model: ir.Model, explain: Sequence[str] | None) -> list[ir
             return whole
         listed = ", ".join(f"{v.name} ({v.dtype})" for v in model.graph.inputs)
         raise ModelError(
-            f"the model has no real-valued input to explain (inputs: {listed or 'none'}); name a real-valued value with explain=..."
+            f"the model has no real-valued input to explain (inputs: {listed or 'none'}); name a value with explain=..."
         )
     return [find_value(model, name) for name in explain]
 
@@ -199,7 +199,8 @@ def _explained_output(model: ir.Model, output: str | None) -> tuple[ir.Value, li
         if not value.is_graph_output():
             return value, []
     removed: list[str] = []
-    candidate, passed = value, []
+    candidate = value
+    passed: list[str] = []
     while (node := candidate.producer()) is not None and node.inputs and node.inputs[0] is not None:
         if node.op_type in _DECIDING:
             removed = [*removed, *passed, f"{node.op_type} {node.name!r}"]
@@ -222,7 +223,7 @@ def _explain_independence(model: ir.Model, inputs: list[ir.Value], target: ir.Va
             " value before them with output=..."
         )
     raise ModelError(
-        f"the output {target.name!r} does not depend on the explained input {names}; choose another with explain=... or output=..."
+        f"the output {target.name!r} does not depend on the explained input {names}; choose others with explain= or output="
     )
 
 

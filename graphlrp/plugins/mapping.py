@@ -10,7 +10,6 @@ from collections.abc import Mapping as Dictionary
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
@@ -236,19 +235,17 @@ class LinearMapping(Mapping):
         if share is None:
             return message
         policy = op.options.get("bias", "absorb")
+        if policy not in ("distribute", "project"):
+            op.absorb("bias", share)
+            return message
+        weight = self.weight(op)
+        unit = op.Expand(op.scalar(1.0), op.shape([1, *op.sizes(self.x)[1:]]))
         if policy == "distribute":
             # (2.73): uniformly over the real inputs of j.
-            ones = self.weight(op).ones(op)
-            count = self.apply(op, op.Expand(op.scalar(1.0), op.shape([1, *op.sizes(self.x)[1:]])), ones)
-            return op.Add(message, self.adjoint(op, op.divide_one_sided(share(), count), ones))
-        if policy == "project":
-            # (2.74): along w / ||w||²; what that does not place stays in the ledger.
-            weight = self.weight(op)
-            square = self.apply(op, op.Expand(op.scalar(1.0), op.shape([1, *op.sizes(self.x)[1:]])), weight.square(op))
-            s = op.divide_one_sided(share(), square)
-            placed = self.adjoint(op, s, weight)
-            ones = op.Expand(op.scalar(1.0), op.shape([1, *op.sizes(self.x)[1:]]))
-            op.absorb("bias", lambda: op.Sub(op.Mul(s, square), op.Mul(s, self.apply(op, ones, weight))))
-            return op.Add(message, placed)
-        op.absorb("bias", share)
-        return message
+            ones = weight.ones(op)
+            return op.Add(message, self.adjoint(op, op.divide_one_sided(share(), self.apply(op, unit, ones)), ones))
+        # (2.74): along w / ||w||²; what that does not place stays in the ledger.
+        square = self.apply(op, unit, weight.square(op))
+        s = op.divide_one_sided(share(), square)
+        op.absorb("bias", lambda: op.Sub(op.Mul(s, square), op.Mul(s, self.apply(op, unit, weight))))
+        return op.Add(message, self.adjoint(op, s, weight))

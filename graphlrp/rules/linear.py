@@ -104,9 +104,7 @@ class AlphaBeta(Rule):
         op.note_multiple(message, mapping.x)
         return Decomposition(message, (lambda: op.total([op.Mul(s, b) for s, b in shares])) if shares else None)
 
-    def _share(
-        self, op: Emitter, coefficient: float, relevance: ir.Value, side: _Side, other: _Side | None
-    ) -> ir.Value | None:
+    def _share(self, op: Emitter, coefficient: float, relevance: ir.Value, side: _Side, other: _Side | None) -> ir.Value | None:
         """The relevance that goes to one side: coefficient · R_j, or by renormalisation 1 · R_j or 0."""
         if not self.renormalize or other is None:
             if coefficient == 0:
@@ -155,7 +153,7 @@ class WSquare(Rule):
 class ZBounds(Rule):
     """z^B rule for inputs in a box: R_{i←j} ∝ x_i w_ij - l_i w_ij^+ - h_i w_ij^- (Montavon et al. 2017).
 
-    ``low`` and ``high`` bound the input: a number, or one per channel (axis 1, the last axis of inputs ``[N, D]``). The bias takes no part.
+    ``low`` and ``high`` bound the input: a number, or one per channel (axis 1). The bias takes no part.
 
     Raises:
         RuleError: some low is not below its high, or there are not as many as channels.
@@ -180,24 +178,15 @@ class ZBounds(Rule):
         """Three adjoints."""
         weight = mapping.weight(op)
         low, high = self._bound(op, mapping.x, self.low), self._bound(op, mapping.x, self.high)
-        parts: list[tuple[ir.Value, Weight, bool]] = [(mapping.x, weight, False)]
-        positive, negative = weight.positive(op), weight.negative(op)
-        if positive is not None:
-            parts.append((low, positive, True))
-        if negative is not None:
-            parts.append((high, negative, True))
-        z = None
-        for x, part, minus in parts:
-            term = mapping.apply(op, x, part)
-            z = term if z is None else op.Sub(z, term)
-        assert z is not None
+        bounds = [(x, w) for x, w in ((low, weight.positive(op)), (high, weight.negative(op))) if w is not None]
+        z = mapping.apply(op, mapping.x, weight)
+        for bound, part in bounds:
+            z = op.Sub(z, mapping.apply(op, bound, part))
         # Every term is >= 0 for inputs within the bounds; for others the sum may have any sign.
         s = op.divide(relevance, z)
-        message = None
-        for x, part, minus in parts:
-            term = op.Mul(x, mapping.adjoint(op, s, part))
-            message = term if message is None else op.Sub(message, term)
-        assert message is not None
+        message = op.Mul(mapping.x, mapping.adjoint(op, s, weight))
+        for bound, part in bounds:
+            message = op.Sub(message, op.Mul(bound, mapping.adjoint(op, s, part)))
         return Decomposition(message)
 
     def _bound(self, op: Emitter, x: ir.Value, bound: float | tuple[float, ...]) -> ir.Value:
@@ -235,11 +224,8 @@ class Gamma(Rule):
         below = op.Less(z, 0.0)
         only_positive = mapping.rectified(op, relevance) is not None
         z_positive = _sum(op, [mapping.apply(op, x, w) for x, w in positive], None if bias is None else op.Relu(bias))
-        if only_positive or z_positive is None:
-            z_negative = None
-        else:
-            # Differences of sums of one sign, whose rounding cannot matter here: it is added to z again.
-            z_negative = op.Sub(z, z_positive)
+        # A difference is good enough here: it is added to z again, so its rounding cannot matter.
+        z_negative = None if only_positive or z_positive is None else op.Sub(z, z_positive)
         favoured = op.Where(below, zero if z_negative is None else z_negative, zero if z_positive is None else z_positive)
         if z_positive is None:
             favoured = op.Where(below, z, zero)

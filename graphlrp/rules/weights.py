@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphlrp.ir.emitter import Emitter
-from graphlrp.ir.facts import Bounds
+from graphlrp.ir.facts import UNBOUNDED, Bounds
 
 
 class Weight(ABC):
@@ -63,7 +63,7 @@ class TensorWeight(Weight):
     """Weights held by one value, in whatever layout the mapping reads."""
 
     value: ir.Value
-    bounds: Bounds = Bounds()
+    bounds: Bounds = UNBOUNDED
     all_ones: bool = False
     """Mappings may use this to avoid multiplying by ones."""
 
@@ -107,7 +107,7 @@ class SeparableWeight(Weight):
         (matrices,) = self.terms
         for matrix in matrices:
             positive, negative = op.Relu(matrix), op.Min(matrix, 0.0)
-            terms = [(t + (positive,), p) for t, p in terms] + [(t + (negative,), 1 - p) for t, p in terms]
+            terms = [((*t, positive), p) for t, p in terms] + [((*t, negative), 1 - p) for t, p in terms]
         return SeparableWeight(tuple(t for t, p in terms if p == parity), nonnegative=parity == 0)
 
     def positive(self, op: Emitter) -> Weight | None:

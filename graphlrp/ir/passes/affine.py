@@ -156,8 +156,8 @@ def _fold_behind(graph: ir.Graph, node: ir.Node, affine: _Affine) -> bool:
     if linear.op_type != "MatMul" and (np.any(new_bias != 0) or len(linear.inputs) > 2):
         inputs.append(_initializer(graph, linear, "bias", new_bias, linear.inputs[1]))
     linear.resize_inputs(len(inputs))
-    for index, value in enumerate(inputs):
-        linear.replace_input_with(index, value)
+    for index, new in enumerate(inputs):
+        linear.replace_input_with(index, new)
     for name in ("alpha", "beta"):
         linear.attributes.pop(name, None)
     _take_name(graph, node.outputs[0], source)
@@ -240,13 +240,13 @@ def _rank(array: Array, rank: int) -> Array:
 
 def _output_channels(linear: ir.Node, weight: Array) -> int:
     if linear.op_type == "Conv":
-        return weight.shape[0]
+        return int(weight.shape[0])
     if linear.op_type == "ConvTranspose":
         groups = linear.attributes["group"].as_int() if "group" in linear.attributes else 1
-        return weight.shape[1] * groups
+        return int(weight.shape[1]) * groups
     if linear.op_type == "Gemm" and "transB" in linear.attributes and linear.attributes["transB"].as_int():
-        return weight.shape[0]
-    return weight.shape[1]
+        return int(weight.shape[0])
+    return int(weight.shape[1])
 
 
 def _scale_outputs(operator: str, weight: Array, scale: Array, linear: ir.Node, transposed: bool) -> Array:
@@ -265,7 +265,7 @@ def _initializer(graph: ir.Graph, node: ir.Node, role: str, array: Array, like: 
     name = f"{node.outputs[0].name}/{role}"
     while name in graph.initializers:
         name += "'"
-    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.numpy().shape), const_value=tensor)
     graph.register_initializer(value)
     return value
 

@@ -120,7 +120,7 @@ class Precision:
             return True
         return False
 
-    def _convert(self, tensor: ir.TensorProtocol) -> ir.Tensor:
+    def _convert(self, tensor: ir.TensorProtocol) -> ir.TensorProtocol:
         return ir.tensor(tensor.numpy().astype(self.dtype.numpy()), name=tensor.name)
 
 

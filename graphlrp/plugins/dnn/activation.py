@@ -70,11 +70,11 @@ class Clip(Componentwise):
 
     def gradient(self, op: Emitter, gradient: ir.Value, rule: Gradient) -> ir.Value:
         """Where nothing was clipped; a lower bound of zero is a ReLU to the gradient rules."""
-        inside = op.Equal(self.x, self.output)
-        low = self.facts.constant(self.input(1))
-        if low is not None and low.size and float(low) == 0:
-            gradient = rule.rectify(op, gradient, self.x)
-        return op.Where(inside, gradient, op.scalar(0.0))
+        low, high = self.facts.constant(self.input(1)), self.input(2)
+        if low is None or not low.size or float(low) != 0:
+            return op.Where(op.Equal(self.x, self.output), gradient, op.scalar(0.0))
+        gradient = rule.rectify(op, gradient, self.x)
+        return gradient if high is None else op.Where(op.LessOrEqual(self.x, high), gradient, op.scalar(0.0))
 
 
 class PiecewiseLinear(Componentwise):
@@ -181,9 +181,11 @@ class Smooth(Componentwise):
         if operator == "Erf":
             return op.Mul(op.Exp(op.Neg(op.Mul(x, x))), 2 / sqrt(pi))
         if operator == "Pow":
-            exponent = self.input(1)
-            assert exponent is not None
-            return op.Mul(exponent, op.Pow(x, op.Sub(exponent, op.CastLike(1.0, exponent))))
+            base, exponent = self.inputs
+            if x is exponent:
+                return op.Mul(y, op.Log(op.CastLike(base, x)))
+            real = op.CastLike(exponent, x)
+            return op.Mul(real, op.Pow(x, op.Sub(real, 1.0)))
         square = op.Mul(x, x)
         simple = {
             "Exp": lambda: y,

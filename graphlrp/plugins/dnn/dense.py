@@ -132,7 +132,7 @@ class EinsumConstant(_Matrix):
         missing = set(own) - set(self.result) - set(self.terms[self.weight_index])
         if missing:
             raise RuleError(
-                f"Einsum node {node.name!r}: {equation!r} sums {sorted(missing)} over one operand alone; put a ReduceSum before it"
+                f"Einsum node {node.name!r}: {equation!r} sums {sorted(missing)} over one operand; put a ReduceSum before it"
             )
 
     def apply(self, op: Emitter, x: ir.Value, weight: Weight) -> ir.Value:

@@ -50,7 +50,9 @@ class Merge(Mapping):
             s = op.divide_one_sided(relevance, op.total(terms))
         else:
             terms = [self._term(op, index) for index in range(len(self.inputs))]
-            s = op.divide_stabilized(relevance, self.output, EPSILON, self.facts.rectified_factor(op.multiples(relevance), self.output))
+            s = op.divide_stabilized(
+                relevance, self.output, EPSILON, self.facts.rectified_factor(op.multiples(relevance), self.output)
+            )
         messages: list[ir.Value | None] = []
         for index, term in enumerate(terms):
             value = self.inputs[index]

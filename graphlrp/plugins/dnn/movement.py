@@ -7,7 +7,7 @@ the numbers of the positions, and add the relevance up where they say it came fr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import onnx_ir as ir
@@ -124,7 +124,7 @@ class Concat(Movement):
         axis = int(self.attribute("axis"))
         lengths = op.shape([op.size(value, axis) for value in self.inputs if value is not None])
         parts = op.Split(signal, lengths, axis=axis, _outputs=len(self.inputs))
-        return list(parts)
+        return cast("Sequence[ir.Value]", parts)
 
     def relevance_messages(self, op: Emitter, relevance: ir.Value, rule: Rule | None) -> list[ir.Value | None]:
         """The pieces; those of constants are booked."""
@@ -207,7 +207,7 @@ class Pad(Movement):
 
     def _cut(self, op: Emitter, signal: ir.Value, result: ir.Value) -> ir.Value:
         """What lay on the padding: the signal minus the part that was kept."""
-        inputs = [value for value in self.inputs[1:]]
+        inputs = list(self.inputs[1:])
         if len(inputs) > 1:
             inputs[1] = None
         return op.Sub(signal, op.Pad(result, *inputs))

@@ -31,7 +31,7 @@ class BatchNormalization(LinearMapping):
         super().__init__(node, facts)
         if self.attribute("training_mode", 0):
             raise RuleError(
-                f"BatchNormalization node {node.name!r} is in training mode, so samples depend on each other; export for inference"
+                f"BatchNormalization node {node.name!r} is in training mode: samples depend on each other; export for inference"
             )
 
     def _scale(self, op: Emitter) -> ir.Value:

@@ -208,7 +208,9 @@ class PowerMean(Mapping):
         slope = op.Mul(op.Sign(self.x), op.Pow(op.Abs(self.x), float(self.p - 1)))
         if self.node.op_type == "ReduceSumSquare":
             return op.Mul(op.Mul(slope, 2.0), self._spread(op, gradient))
-        z = op.Pow(op.Max(self.output, op.tiny), float(self.p - 1))
+        if self.p == 1:
+            return op.Mul(slope, self._spread(op, gradient))
+        z = op.Max(op.Pow(self.output, float(self.p - 1)), op.tiny)
         return op.Mul(slope, self._spread(op, op.Div(gradient, z)))
 
     def _powers(self, op: Emitter) -> ir.Value:
@@ -248,7 +250,7 @@ def reduced_axes(mapping: Mapping) -> list[int]:
         numbers = mapping.constant(1)
         if numbers is None:
             raise RuleError(
-                f"{mapping.node.op_type} node {mapping.node.name!r}: its axes are computed while the model runs; make them constant"
+                f"{mapping.node.op_type} node {mapping.node.name!r}: its axes are computed at run time; make them constant"
             )
         axes = numbers.reshape(-1).tolist()
     x = mapping.inputs[0]
@@ -311,12 +313,10 @@ def gather_entries(op: Emitter, entries: list[ir.Value], window: Window, x: ir.V
     if all(s == 1 for s in window.strides):
         full = summed[(0,) * d]
     else:
-        zero: ir.Value | None = None
-        planes = []
-        for residue in product(*(range(s) for s in window.strides)):
-            if residue not in summed and zero is None:
-                zero = op.Mul(next(iter(summed.values())), 0.0)
-            planes.append(summed.get(residue, zero))
+        residues = list(product(*(range(s) for s in window.strides)))
+        if any(residue not in summed for residue in residues):
+            zero = op.Mul(next(iter(summed.values())), 0.0)
+        planes = [summed[residue] if residue in summed else zero for residue in residues]
         full = _interleave_planes(op, planes, window, axes)
     return place(op, full, window.starts(op, x, z), op.sizes(x, axes), axes)
 
