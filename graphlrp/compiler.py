@@ -31,7 +31,7 @@ RECORDS = ("received", "magnitude", "sent", *ABSORBED)
 """Rows of the ledger output, per mapping."""
 
 IR_VERSION = 10
-"""The oldest version of the file format whose nodes carry metadata."""
+"""The oldest version of the file format whose nodes carry metadata: what most runtimes read."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def compile_explainer(
         ModelError, UnsupportedOperatorError, RuleError, InputError: as ``graphlrp.load`` says.
     """
     model = canonical.clone()
-    model.ir_version = max(model.ir_version, IR_VERSION)
+    model.ir_version = IR_VERSION
     _reserve_names(model)
     graph = lower(model, plugins.mappings, settings.explain, settings.output)
     composite, why = _composite(graph, settings, plugins)
@@ -107,6 +107,9 @@ def compile_explainer(
     outputs = list(model.graph.outputs)
     op = Emitter(model.graph, ledger=settings.ledger and not standalone, options={**policies, "bias": settings.bias})
     op.dtype = graph.output.dtype or ir.DataType.FLOAT
+    _check_rank(graph.output)
+    batch_dimension = None if graph.output.shape is None else graph.output.shape[0]
+    op.batch_dimension = None if isinstance(batch_dimension, int) else batch_dimension
     initial = settings.initial or composite.initial
     if initial not in INITIAL:
         raise InputError(f"unknown initial relevance {initial!r}; there are {', '.join(INITIAL)}")
@@ -196,14 +199,17 @@ def _check_bias(graph: MappingGraph, bias: str) -> None:
             )
 
 
-def _start(op: Emitter, output: ir.Value, initial: str, class_axis: int, *, weights: bool) -> tuple[ir.Value, ir.Value]:
-    """Initial relevance, shaped like the explained output, and the input that chooses the target."""
+def _check_rank(output: ir.Value) -> None:
     if output.shape is None:
         raise ModelError(f"the rank of the explained output {output.name!r} is not known; the model's shapes cannot be inferred")
-    axes = rank(output)
-    if axes == 0:
+    if rank(output) == 0:
         raise ModelError(f"the explained output {output.name!r} is a scalar; an output needs the batch as its first axis")
-    batch_dimension = output.shape[0]
+
+
+def _start(op: Emitter, output: ir.Value, initial: str, class_axis: int, *, weights: bool) -> tuple[ir.Value, ir.Value]:
+    """Initial relevance, shaped like the explained output, and the input that chooses the target."""
+    axes = rank(output)
+    batch_dimension = output.shape[0] if output.shape is not None else None
     if weights:
         target = ir.Value(name=TARGET, type=ir.TensorType(op.dtype), shape=output.shape)
         return (op.Mul(output, target) if initial == "value" else op.Identity(target)), target
@@ -316,7 +322,7 @@ def _finish(
     if not standalone:
         if not graph.output.is_graph_output():
             explained = add(graph.output, f"explained/{graph.output.name}")
-        if op.ledger:
+        if op.ledger and result.bookings:
             ledger = add(_ledger(op, result.bookings, batch), LEDGER)
     first = graph.output.shape[0] if graph.output.shape is not None else None
     inputs = [v.shape[0] for v in model.graph.inputs if v is not target and v.shape is not None and len(v.shape)]

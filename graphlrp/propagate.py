@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -108,11 +109,15 @@ def propagate(
     for value in graph.inputs:
         collect(value)
         op.take_absorbed()
+    if not any(value in result.relevance for value in graph.inputs):
+        names = ", ".join(repr(value.name) for value in graph.inputs)
+        raise ModelError(
+            f"no relevance reaches {names}: the policies or rules detach every path between it and {graph.output.name!r}"
+        )
+    for value in graph.inputs:
+        # Beside inputs that relevance reaches, one that it does not reach has none: the denominator of a quotient, a gate.
         if value not in result.relevance:
-            raise ModelError(
-                f"no relevance reaches {value.name!r}: the policies or rules detach every path between it and"
-                f" {graph.output.name!r}"
-            )
+            result.relevance[value] = op.Mul(value, 0.0)
     return result
 
 
@@ -146,7 +151,16 @@ def _book(
         sums = [op.per_sample(value, batch) for value in values]
         return op.total(sums) if sums else op.Expand(op.scalar(0.0), batch)
 
-    kinds = {kind: [amount() for name, amount in absorbed if name == kind] for kind in ABSORBED}
+    output = place.node.outputs[0]
+
+    def emitted(amount: Callable[[], ir.Value]) -> ir.Value:
+        """What was kept, with the names of the output's axes, which tell where the batch is."""
+        value = amount()
+        with suppress(ValueError):
+            op.shaped(value, output)
+        return value
+
+    kinds = {kind: [emitted(amount) for name, amount in absorbed if name == kind] for kind in ABSORBED}
     return Booking(
         place,
         total(received),

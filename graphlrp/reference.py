@@ -6,7 +6,8 @@ of onnx 1.23 are wrong or missing there. They are replaced here:
 - Conv, ConvTranspose: sums of matrix products over kernel offsets (groups with several output channels each fail in onnx);
 - MaxPool, AveragePool, LpPool: onnx shifts windows under ``ceil_mode`` and loses rows with SAME_LOWER;
 - GlobalMaxPool, GlobalLpPool: onnx has the one for two dimensions only and the other not at all;
-- LRN: onnx leaves out channels; Mean: onnx does not broadcast its first input; Pad: onnx takes no negative amounts.
+- LRN: onnx leaves out channels; Mean: onnx does not broadcast its first input; Pad: onnx takes no negative amounts;
+  Erf: onnx computes it in single precision.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy.typing as npt
 import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from scipy.special import erf
 
 Array = npt.NDArray[Any]
 
@@ -231,7 +233,16 @@ class Pad(OpRun):
         return (np.pad(data[cut], added, constant_values=fill),)
 
 
-OPERATORS = (Conv, ConvTranspose, MaxPool, AveragePool, LpPool, GlobalMaxPool, GlobalLpPool, LRN, Mean, Pad)
+class Erf(OpRun):  # type: ignore[misc]
+    """The error function."""
+
+    op_domain = ""
+
+    def _run(self, x):  # type: ignore[no-untyped-def]
+        return (erf(x).astype(x.dtype),)
+
+
+OPERATORS = (Conv, ConvTranspose, MaxPool, AveragePool, LpPool, GlobalMaxPool, GlobalLpPool, LRN, Mean, Pad, Erf)
 
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:

@@ -35,6 +35,8 @@ class Emitter(OpBuilder):
         self.ledger = ledger
         self.options = dict(options)
         self.dtype: ir.DataType = ir.DataType.FLOAT
+        self.batch_dimension: Any = None
+        """The batch as shapes name it, None where it has no name."""
         self._absorbed: list[tuple[str, Callable[[], ir.Value]]] = []
         self._multiples: dict[ir.Value, frozenset[ir.Value]] = {}
         self._props: dict[str, str] = {}
@@ -259,9 +261,15 @@ class Emitter(OpBuilder):
         return self.ReduceSum(value, axes, keepdims=1, noop_with_empty_axes=1)
 
     def per_sample(self, value: ir.Value, batch: ir.Value) -> ir.Value:
-        """Sum over everything but the batch: ``[N, ...] -> [N]``; ``batch`` is N as an int64 value of shape [1]."""
-        if value.shape is not None and len(value.shape) == 1:
-            return self.Reshape(value, batch) if value.shape.is_static() else value
+        """Sum over everything but the batch: ``[N, ...] -> [N]``; ``batch`` is N as an int64 value of shape [1].
+
+        The batch is the axis that bears its name; without one, it is (the leading factor of) the first axis.
+        """
+        axes = rank(value)
+        if self.batch_dimension is not None and value.shape is not None:
+            named = [axis for axis in range(axes) if _same(value.shape[axis], self.batch_dimension)]
+            if named and named[0] != 0:
+                value = self.Transpose(value, perm=[named[0], *(a for a in range(axes) if a != named[0])])
         flat = self.Reshape(value, self.Concat(batch, self.integers([-1]), axis=0))
         return self.ReduceSum(flat, self.integers([1]), keepdims=0)
 

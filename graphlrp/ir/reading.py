@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias
 
+import networkx
 import onnx
 import onnx_ir as ir
 
@@ -77,16 +79,66 @@ def _check(model: ir.Model, name: str) -> None:
                 continue
             if value.producer() is None and id(value) not in known:
                 raise ModelError(f"{name}: node {node.name or node.op_type!r} uses {value.name!r}, which nothing produces")
+        _check_node(node, graph.opset_imports, name)
+    for value in graph.outputs:
+        if value.producer() is None and id(value) not in known:
+            raise ModelError(f"{name}: nothing produces the output {value.name!r}")
     try:
         graph.sort()
     except ValueError as error:
-        raise ModelError(f"{name}: the graph has a cycle: {_first_line(error)}") from error
+        raise ModelError(f"{name}: the graph has a cycle: {' -> '.join(_cycle(graph))}") from error
     for value in graph.initializers.values():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and not Path(tensor.path).is_file():
-            raise ModelError(f"{name}: the weight {value.name!r} lies in the external file {tensor.path}, which is missing")
+        _check_weight(value, name)
+
+
+def _check_node(node: ir.Node, versions: Mapping[str, int], name: str) -> None:
+    """Refuse nodes that lack inputs or attributes which their operator needs; operators unknown to ONNX are left to plugins."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    try:
+        schema = onnx.defs.get_schema(node.op_type, versions.get(domain, 1), domain)
+    except onnx.defs.SchemaError:
+        return
+    label = f"{name}: node {node.name or node.outputs[0].name!r} ({node.op_type})"
+    if len(node.inputs) < schema.min_input:
+        raise ModelError(f"{label} has {len(node.inputs)} input(s) where its operator needs {schema.min_input}")
+    missing = [key for key, attribute in schema.attributes.items() if attribute.required and key not in node.attributes]
+    if missing:
+        raise ModelError(f"{label} lacks the attribute(s) {', '.join(missing)}")
+
+
+def _check_weight(value: ir.Value, name: str) -> None:
+    """Refuse weights whose file is missing or whose numbers are not all there."""
+    tensor = value.const_value
+    if isinstance(tensor, ir.ExternalTensor):
+        path = Path(tensor.path)
+        if not path.is_file():
+            raise ModelError(f"{name}: the weight {value.name!r} lies in the external file {path}, which is missing")
+        end = (tensor.offset or 0) + tensor.nbytes
+        if path.stat().st_size < end:
+            raise ModelError(
+                f"{name}: the weight {value.name!r} ends at byte {end:,} of the external file {path}, which has"
+                f" {path.stat().st_size:,}; it may be truncated"
+            )
+    elif isinstance(tensor, ir.TensorProtoTensor) and tensor.dtype != ir.DataType.STRING:
+        size = len(tensor.tobytes())
+        if size != tensor.nbytes:
+            raise ModelError(
+                f"{name}: the weight {value.name!r} of shape {tensor.shape} needs {tensor.nbytes:,} bytes and has {size:,}"
+            )
+
+
+def _cycle(graph: ir.Graph) -> list[str]:
+    """Names of the nodes of one cycle."""
+    follows = networkx.DiGraph(
+        (producer, node) for node in graph for value in node.inputs if value is not None and (producer := value.producer())
+    )
+    edges = networkx.find_cycle(follows)
+    return [node.name or node.op_type for node in (edges[0][0], *(edge[1] for edge in edges))]
 
 
 def _first_line(error: BaseException) -> str:
+    """The first line of what went wrong in the end; libraries wrap it in where that was."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__

@@ -5,10 +5,12 @@ from __future__ import annotations
 from math import inf, pi, sqrt
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
+from graphlrp.errors import RuleError
 from graphlrp.ir.emitter import Emitter
-from graphlrp.ir.facts import UNBOUNDED, Bounds
+from graphlrp.ir.facts import UNBOUNDED, Bounds, Facts
 from graphlrp.plugins.mapping import Mapping
 from graphlrp.rules.base import Rule
 from graphlrp.rules.linear import Gradient
@@ -60,8 +62,8 @@ class Clip(Componentwise):
     def bounds(self) -> Bounds:
         """The clipping interval."""
         low, high = (self.facts.constant(self.input(index)) for index in (1, 2))
-        bottom = -inf if low is None or low.size == 0 else float(low)
-        top = inf if high is None or high.size == 0 else float(high)
+        bottom = -inf if low is None or low.size == 0 else float(low.item())
+        top = inf if high is None or high.size == 0 else float(high.item())
         if (self.input(1) is not None and low is None) or (self.input(2) is not None and high is None):
             return UNBOUNDED
         if bottom == 0 and top == inf:
@@ -71,7 +73,7 @@ class Clip(Componentwise):
     def gradient(self, op: Emitter, gradient: ir.Value, rule: Gradient) -> ir.Value:
         """Where nothing was clipped; a lower bound of zero is a ReLU to the gradient rules."""
         low, high = self.facts.constant(self.input(1)), self.input(2)
-        if low is None or not low.size or float(low) != 0:
+        if low is None or not low.size or low.item() != 0:
             return op.Where(op.Equal(self.x, self.output), gradient, op.scalar(0.0))
         gradient = rule.rectify(op, gradient, self.x)
         return gradient if high is None else op.Where(op.LessOrEqual(self.x, high), gradient, op.scalar(0.0))
@@ -223,6 +225,12 @@ class Unchanged(Componentwise):
     """Identity, Dropout in inference, Cast between real types."""
 
     operators = (("", "Identity"), ("", "Dropout"), ("", "Cast"))
+
+    def __init__(self, node: ir.Node, facts: Facts) -> None:
+        super().__init__(node, facts)
+        training = self.input(2) if node.op_type == "Dropout" else None
+        if training is not None and (facts.constant(training) is None or np.any(facts.constant(training))):
+            raise RuleError(f"Dropout node {node.name!r} may be in training mode, so its output is random; export for inference")
 
     def bounds(self) -> Bounds:
         """Those of the input."""

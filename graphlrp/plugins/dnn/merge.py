@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from graphlrp.ir.emitter import Emitter
@@ -42,6 +43,12 @@ class Merge(Mapping):
     def relevance_messages(self, op: Emitter, relevance: ir.Value, rule: Rule | None) -> list[ir.Value | None]:
         """Shares of all inputs."""
         policy = self.policy(op, "merge")
+        z, zero = self.output, op.scalar(0.0)
+        infinite = op.IsInf(z) if policy != "equal" and self._masking else None
+        if infinite is not None:
+            # Nothing finite has a share of an infinite sum: the constant takes it all, which is nothing behind a softmax.
+            op.absorb("constant", lambda received=relevance: op.Where(infinite, received, zero))  # type: ignore[misc]
+            relevance, z = op.Where(infinite, zero, relevance), op.Where(infinite, op.scalar(1.0), z)
         if policy == "equal":
             share = op.Mul(relevance, 1 / len(self.active)) if len(self.active) > 1 else relevance
             return [op.sum_to(share, v) if v is not None and self.facts.active(v) else None for v in self.inputs]
@@ -50,9 +57,7 @@ class Merge(Mapping):
             s = op.divide_one_sided(relevance, op.total(terms))
         else:
             terms = [self._term(op, index) for index in range(len(self.inputs))]
-            s = op.divide_stabilized(
-                relevance, self.output, EPSILON, self.facts.rectified_factor(op.multiples(relevance), self.output)
-            )
+            s = op.divide_stabilized(relevance, z, EPSILON, self.facts.rectified_factor(op.multiples(relevance), z))
         messages: list[ir.Value | None] = []
         for index, term in enumerate(terms):
             value = self.inputs[index]
@@ -60,9 +65,16 @@ class Merge(Mapping):
             if index in self.active:
                 messages.append(op.note_multiple(op.sum_to(op.Mul(term, s), value), value))
             else:
-                op.absorb(self._kind(index), lambda term=term: op.Mul(term, s))  # type: ignore[misc]
+                finite = term if infinite is None else op.Where(infinite, zero, term)
+                op.absorb(self._kind(index), lambda term=finite: op.Mul(term, s))  # type: ignore[misc]
                 messages.append(None)
         return messages
+
+    @property
+    def _masking(self) -> bool:
+        """Whether a constant may be infinite, as masks of attention are."""
+        constants = [self.constant(index) for index in range(len(self.inputs)) if index not in self.active]
+        return any(numbers is None or not np.isfinite(numbers).all() for numbers in constants)
 
     def gradient(self, op: Emitter, gradient: ir.Value, rule: Gradient) -> list[ir.Value | None]:
         """c_k times the signal."""

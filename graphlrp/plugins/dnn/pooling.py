@@ -314,9 +314,8 @@ def gather_entries(op: Emitter, entries: list[ir.Value], window: Window, x: ir.V
         full = summed[(0,) * d]
     else:
         residues = list(product(*(range(s) for s in window.strides)))
-        if any(residue not in summed for residue in residues):
-            zero = op.Mul(next(iter(summed.values())), 0.0)
-        planes = [summed[residue] if residue in summed else zero for residue in residues]
+        zero = op.Mul(next(iter(summed.values())), 0.0)
+        planes = [summed.get(residue, zero) for residue in residues]
         full = _interleave_planes(op, planes, window, axes)
     return place(op, full, window.starts(op, x, z), op.sizes(x, axes), axes)
 
