@@ -489,7 +489,7 @@ def write_model(model: ir.Model, path: str | os.PathLike[str]) -> None:
                 ir.save(model, written, external_data=f"{path.name}.data")
                 os.replace(Path(folder) / f"{path.name}.data", path.parent / f"{path.name}.data")
             else:
-                proto = ir.to_proto(model)
+                proto = ir.to_proto(ir.external_data.load_to_model(model))
                 onnx.checker.check_model(proto, full_check=False)
                 written.write_bytes(proto.SerializeToString())
             os.replace(written, path)

@@ -48,7 +48,7 @@ class OnnxRuntimeSession:
             source = str(Path(self._folder.name) / "model.onnx")
             ir.save(model, source, external_data="model.onnx.data")
         else:
-            source = ir.to_proto(model).SerializeToString()
+            source = ir.to_proto(ir.external_data.load_to_model(model)).SerializeToString()
         try:
             self._session = onnxruntime.InferenceSession(source, options, providers=list(providers))
         except Exception as error:
@@ -73,7 +73,7 @@ class ReferenceSession:
     """A graph on ``onnx.reference`` (numpy): slow, every operator in float64."""
 
     def __init__(self, model: ir.Model) -> None:
-        self._evaluator = evaluator(ir.to_proto(model))
+        self._evaluator = evaluator(ir.to_proto(ir.external_data.load_to_model(model)))
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
         """Compute the named outputs."""
