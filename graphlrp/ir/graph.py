@@ -172,7 +172,7 @@ def find_value(model: ir.Model, name: str) -> ir.Value:
     Raises:
         ModelError: there is none; the message lists names that are close.
     """
-    values = {v.name: v for v in model.graph.inputs}
+    values = {v.name: v for v in [*model.graph.inputs, *model.graph.outputs]}
     for node in model.graph:
         values.update({v.name: v for v in node.outputs})
     if name in values:

@@ -203,13 +203,15 @@ def _pictures(name: str, given: Array | None, layout: str) -> list[Pixels]:
 def _caption(explanation: Explained, relevance: Array, sample: int, labels: Sequence[str] | None) -> str:
     target, output = np.asarray(explanation.target), np.asarray(explanation.output)
     total = float(relevance[sample].sum(dtype=np.float64))
+    ledger = getattr(explanation, "ledger", None)
+    absorbed = None if ledger is None else float(ledger.absorbed[sample])
     if target.ndim == 1 and target.dtype.kind in "iu" and output.ndim == 2:
         index = int(target[sample])
         name = labels[index] if labels is not None and index < len(labels) else f"class {index}"
-        return explanation_caption(name, float(output[sample, index]), total)
+        return explanation_caption(name, float(output[sample, index]), total, absorbed=absorbed)
     if output.ndim == 1:
-        return explanation_caption("output", float(output[sample]), total)
+        return explanation_caption("output", float(output[sample]), total, absorbed=absorbed)
     if target.shape == output.shape:
         value = float((output[sample].astype(np.float64) * target[sample]).sum())
-        return explanation_caption("weighted classes", value, total)
+        return explanation_caption("weighted classes", value, total, absorbed=absorbed)
     return f"\N{GREEK CAPITAL LETTER SIGMA}R = {number(total)}"

@@ -91,16 +91,18 @@ class FigureOptions(TypedDict, total=False):
     width: float
 
 
-def explanation_caption(name: str, output: float, total: float, composite: str = "") -> str:
-    """The usual caption: class, f(x), ΣR, and the composite if the title does not say it.
+def explanation_caption(name: str, output: float, total: float, composite: str = "", absorbed: float | None = None) -> str:
+    """The usual caption: class, f(x), ΣR, what was absorbed, and the composite if the title does not say it.
 
     Args:
         name: of the explained class or output.
         output: f(x), the explained output.
         total: ΣR, the relevance of all inputs; what is missing to f(x) went to biases and stabilisers.
         composite: name of the composite.
+        absorbed: what the ledger says went to biases, constants and stabilisers; None if no ledger was kept.
     """
-    lines = [name, f"f(x) = {number(output)}   ΣR = {number(total)}", composite]
+    kept = "" if absorbed is None else f"absorbed by biases and the like: {number(absorbed)}"
+    lines = [name, f"f(x) = {number(output)}   ΣR = {number(total)}", kept, composite]
     return "\n".join(line for line in lines if line)
 
 
