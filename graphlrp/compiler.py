@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from graphlrp.errors import InputError, ModelError, RuleError
 from graphlrp.ir.canonical import PassNote
-from graphlrp.ir.emitter import ABSORBED, Emitter, rank
+from graphlrp.ir.emitter import ABSORBED, Emitter
 from graphlrp.ir.graph import MappingGraph, Place, find_value, lower
 from graphlrp.plan import Plan, PlanRow
 from graphlrp.plugins.manager import Plugins
@@ -21,11 +19,11 @@ from graphlrp.propagate import Booking, Propagation, describe, propagate
 from graphlrp.rules import presets
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
+from graphlrp.target import INITIAL, TARGET, check_output, initial_relevance, restrictions
 
-INITIAL = ("value", "one", "contrastive")
 BIAS = LinearMapping.policies["bias"]
 
-TARGET, RELEVANCE, LEDGER, BIAS_INPUT = "target", "relevance", "ledger", "bias"
+RELEVANCE, LEDGER, BIAS_INPUT = "relevance", "ledger", "bias"
 
 RECORDS = ("received", "magnitude", "sent", *ABSORBED)
 """Rows of the ledger output, per mapping."""
@@ -104,10 +102,9 @@ def compile_explainer(
     policies = _policies(settings, composite, plugins)
     rules = {place: composite.rule_for(place) for place in graph.places}
     _check_bias(graph, settings.bias)
-    outputs = list(model.graph.outputs)
     op = Emitter(model.graph, ledger=settings.ledger and not standalone, options={**policies, "bias": settings.bias})
     op.dtype = graph.output.dtype or ir.DataType.FLOAT
-    _check_rank(graph.output)
+    check_output(graph.output)
     batch_dimension = None if graph.output.shape is None else graph.output.shape[0]
     op.batch_dimension = None if isinstance(batch_dimension, int) else batch_dimension
     initial = settings.initial or composite.initial
@@ -115,13 +112,13 @@ def compile_explainer(
         raise InputError(f"unknown initial relevance {initial!r}; there are {', '.join(INITIAL)}")
     with op.scope(TARGET):
         batch = op.shape([op.size(graph.output, 0)])
-        start, target = _start(op, graph.output, initial, settings.class_axis, weights=weights)
+        start, target = initial_relevance(op, graph.output, initial, settings.class_axis, weights=weights)
     model.graph.inputs.append(target)
     reported = [find_value(model, name) for name in settings.report]
     for name, value in zip(settings.report, reported, strict=True):
         if not graph.facts.active(value):
             raise ModelError(f"report: {name!r} does not depend on the explained input, so it has no relevance")
-    result = propagate(graph, rules, op, start, batch, report=reported, restrict=_restrictions(model, graph, settings))
+    result = propagate(graph, rules, op, start, batch, report=reported, restrict=restrictions(graph, settings.restrict))
     plan = Plan(
         f"{composite}{why}",
         [str(v.name) for v in graph.inputs],
@@ -129,10 +126,10 @@ def compile_explainer(
         {**policies, "bias": settings.bias, "initial": initial},
         list(notes),
         list(graph.removed),
-        rows=[_row(place, rules[place], result) for place in graph.places],
+        rows=[_row(place, rules[place]) for place in graph.places],
     )
     with op.scope("result"):
-        compiled = _finish(op, model, graph, result, composite, reported, target, batch, plan, outputs, standalone=standalone)
+        compiled = _finish(op, graph, result, composite, plan, target, batch, reported, standalone=standalone)
     _tidy(model)
     _describe(model, plan)
     return compiled
@@ -199,73 +196,7 @@ def _check_bias(graph: MappingGraph, bias: str) -> None:
             )
 
 
-def _check_rank(output: ir.Value) -> None:
-    if output.shape is None:
-        raise ModelError(f"the rank of the explained output {output.name!r} is not known; the model's shapes cannot be inferred")
-    if rank(output) == 0:
-        raise ModelError(f"the explained output {output.name!r} is a scalar; an output needs the batch as its first axis")
-
-
-def _start(op: Emitter, output: ir.Value, initial: str, class_axis: int, *, weights: bool) -> tuple[ir.Value, ir.Value]:
-    """Initial relevance, shaped like the explained output, and the input that chooses the target."""
-    axes = rank(output)
-    batch_dimension = output.shape[0] if output.shape is not None else None
-    if weights:
-        target = ir.Value(name=TARGET, type=ir.TensorType(op.dtype), shape=output.shape)
-        return (op.Mul(output, target) if initial == "value" else op.Identity(target)), target
-    target = ir.Value(name=TARGET, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([batch_dimension]))
-    if axes == 1:
-        # One number per sample: it is the target whatever the index says.
-        chosen = op.GreaterOrEqual(target, op.integers([-(2**63)]))
-        hot = op.Cast(chosen, to=int(op.dtype))
-        return (op.Mul(output, hot) if initial == "value" else hot), target
-    if not -axes <= class_axis < axes:
-        raise InputError(f"class_axis={class_axis} does not fit the explained output {output.name!r} of shape {output.shape}")
-    class_axis %= axes
-    if class_axis == 0:
-        raise InputError("class_axis=0 is the batch; choose the axis that counts classes")
-    others = [axis for axis in range(1, axes) if axis != class_axis]
-    scores = op.ReduceSum(output, op.integers(others), keepdims=0) if others else output
-    best = op.ArgMax(scores, axis=1, keepdims=0)
-    zero = op.number(np.asarray(0, np.int64))
-    index = op.Where(op.Less(target, zero), best, target)
-    one = op.number(np.asarray(1, np.int64))
-    count = op.Reshape(op.shape([op.size(output, class_axis)]), op.number(np.zeros(0, np.int64)))
-    classes = op.Range(zero, count, one)
-    hot = op.Cast(op.Equal(op.Unsqueeze(index, op.integers([1])), classes), to=int(op.dtype))
-    if initial == "contrastive":
-        rest = op.Cast(op.Max(op.Sub(count, one), one), to=int(op.dtype))
-        hot = op.Sub(hot, op.Div(op.Sub(1.0, hot), rest))
-    shape = [0] + [-1 if axis == class_axis else 1 for axis in range(1, axes)]
-    shaped = op.Reshape(hot, op.integers(shape)) if others else hot
-    if initial == "value":
-        return op.Mul(output, shaped), target
-    return (op.Expand(shaped, op.shape_of(output)) if others else shaped), target
-
-
-def _restrictions(model: ir.Model, graph: MappingGraph, settings: Settings) -> dict[ir.Value, Any]:
-    """For values where relevance is restricted to some channels (axis 1): what emits the part that goes on."""
-    result = {}
-    for name, channels in settings.restrict.items():
-        value = find_value(model, name)
-        if value in graph.inputs:
-            raise InputError(f"restrict: {name!r} is an explained input; select channels of its relevance instead")
-        if not graph.facts.active(value) or value.producer() not in {place.node for place in graph.places}:
-            raise ModelError(f"restrict: {name!r} does not lie between the explained input and the explained output")
-        numbers = [int(c) for c in np.atleast_1d(np.asarray(channels))]
-        size = value.shape[1] if value.shape is not None and len(value.shape) > 1 else None
-        if not isinstance(size, int):
-            raise InputError(f"restrict: {name!r} of shape {value.shape} has no channel axis of known size")
-        wrong = [c for c in numbers if not -size <= c < size]
-        if wrong or not numbers:
-            raise InputError(f"restrict: channels {wrong or numbers} of {name!r}, which has {size}")
-        mask = np.zeros((1, size, *(1,) * (rank(value) - 2)))
-        mask[:, numbers] = 1
-        result[value] = lambda op, relevance, mask=mask: op.Mul(relevance, op.number(mask))
-    return result
-
-
-def _row(place: Place, rule: Rule | None, result: Propagation) -> PlanRow:
+def _row(place: Place, rule: Rule | None) -> PlanRow:
     mapping = place.mapping
     notes = []
     if place.linear and mapping.nonnegative:
@@ -275,20 +206,19 @@ def _row(place: Place, rule: Rule | None, result: Propagation) -> PlanRow:
 
 def _finish(
     op: Emitter,
-    model: ir.Model,
     graph: MappingGraph,
     result: Propagation,
     composite: Composite,
-    reported: list[ir.Value],
+    plan: Plan,
     target: ir.Value,
     batch: ir.Value,
-    plan: Plan,
-    own_outputs: list[ir.Value],
+    reported: list[ir.Value],
     *,
     standalone: bool,
 ) -> Compiled:
-    """Add the outputs."""
-    taken = {value.name for value in [*model.graph.inputs, *own_outputs]}
+    """Add the outputs behind the model's own."""
+    model = graph.model
+    taken = {value.name for value in [*model.graph.inputs, *model.graph.outputs]}
 
     def add(value: ir.Value, name: str, like: ir.Value | None = None) -> str:
         while name in taken:
@@ -324,9 +254,7 @@ def _finish(
             explained = add(graph.output, f"explained/{graph.output.name}")
         if op.ledger and result.bookings:
             ledger = add(_ledger(op, result.bookings, batch), LEDGER)
-    first = graph.output.shape[0] if graph.output.shape is not None else None
-    inputs = [v.shape[0] for v in model.graph.inputs if v is not target and v.shape is not None and len(v.shape)]
-    static = {d for d in inputs if isinstance(d, int)}
+    rules = {row.node: row.rule for row in plan.rows}
     return Compiled(
         model,
         plan,
@@ -336,10 +264,17 @@ def _finish(
         explained,
         [d if isinstance(d, int) else None for d in graph.output.shape or ()],
         ledger,
-        [(b.place.name, b.place.operator, row.rule) for b in result.bookings for row in plan.rows if row.node == b.place.name],
+        [(b.place.name, b.place.operator, rules[b.place.name]) for b in result.bookings],
         bias_output,
-        next(iter(static)) if (len(static) == 1 and len(inputs) == 1) or (isinstance(first, int) and static == {first}) else None,
+        _static_batch([value for value in model.graph.inputs if value is not target]),
     )
+
+
+def _static_batch(inputs: list[ir.Value]) -> int | None:
+    """The number of samples that the model insists on, None if it takes any."""
+    sizes = {value.shape[0] for value in inputs if value.shape is not None and len(value.shape)}
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    return size if isinstance(size, int) else None
 
 
 def _ledger(op: Emitter, bookings: list[Booking], batch: ir.Value) -> ir.Value:

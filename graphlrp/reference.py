@@ -233,12 +233,12 @@ class Pad(OpRun):
         return (np.pad(data[cut], added, constant_values=fill),)
 
 
-class Erf(OpRun):  # type: ignore[misc]
+class Erf(OpRun):
     """The error function."""
 
     op_domain = ""
 
-    def _run(self, x):  # type: ignore[no-untyped-def]
+    def _run(self, x):
         return (erf(x).astype(x.dtype),)
 
 
