@@ -11,11 +11,13 @@ from graphlrp.errors import (
     UnsupportedOperatorError,
 )
 from graphlrp.explainer import Explainer, Explanation, composite, load
+from graphlrp.ir.emitter import Emitter
+from graphlrp.ir.facts import Bounds
 from graphlrp.ledger import Ledger, LedgerEntry
 from graphlrp.plugins.mapping import LinearMapping, Mapping
 from graphlrp.plugins.spec import hookimpl
 from graphlrp.rules import select
-from graphlrp.rules.base import Rule
+from graphlrp.rules.base import Decomposition, Rule
 from graphlrp.rules.composite import Composite
 from graphlrp.rules.linear import (
     AlphaBeta,
@@ -30,15 +32,20 @@ from graphlrp.rules.linear import (
     ZBounds,
     ZPlus,
 )
+from graphlrp.rules.weights import EqualWeight, TensorWeight, Weight
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AlphaBeta",
+    "Bounds",
     "Composite",
     "ConservationError",
+    "Decomposition",
     "Deconvolution",
+    "Emitter",
     "Epsilon",
+    "EqualWeight",
     "Explainer",
     "Explanation",
     "Flat",
@@ -57,8 +64,10 @@ __all__ = [
     "ProviderError",
     "Rule",
     "RuleError",
+    "TensorWeight",
     "UnsupportedOperatorError",
     "WSquare",
+    "Weight",
     "ZBounds",
     "ZPlus",
     "__version__",

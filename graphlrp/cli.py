@@ -174,7 +174,7 @@ def compile_(model: Path, output: Path, composite: str, target: str, **options: 
     """Write MODEL and its relevance pass as one ONNX file, which plain ONNX Runtime runs."""
     explainer = _load(model, composite, **options)
     explainer.save(output, target=target)
-    click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.3g} MB)")
 
 
 @main.command()

@@ -69,6 +69,7 @@ class Compiled:
     bookings: list[tuple[str, str, str]]
     bias_output: str | None
     static_batch: int | None
+    conserves: bool
 
 
 def compile_explainer(
@@ -100,6 +101,7 @@ def compile_explainer(
     graph = lower(model, plugins.mappings, settings.explain, settings.output)
     composite, why = _composite(graph, settings, plugins)
     policies = _policies(settings, composite, plugins)
+    _check_names(graph, composite)
     rules = {place: composite.rule_for(place) for place in graph.places}
     _check_bias(graph, settings.bias)
     op = Emitter(model.graph, ledger=settings.ledger and not standalone, options={**policies, "bias": settings.bias})
@@ -164,6 +166,16 @@ def _composite(graph: MappingGraph, settings: Settings, plugins: Plugins) -> tup
     else:
         name, why = "epsilon", "the model has neither convolutions nor attention"
     return presets.make(name, plugins.presets), f"  (auto: {why})"
+
+
+def _check_names(graph: MappingGraph, composite: Composite) -> None:
+    """A selector that names nodes must find some, or its rule would be lost silently."""
+    for selector, rule in composite.entries:
+        if selector.names_nodes and not any(selector.matches(place) for place in graph.places):
+            names = ", ".join(place.name for place in graph.places[:6])
+            raise RuleError(
+                f"composite {composite.name!r}: no mapping is selected by {selector} for {rule}; mappings are named {names} ..."
+            )
 
 
 def _policies(settings: Settings, composite: Composite, plugins: Plugins) -> dict[str, str]:
@@ -267,6 +279,7 @@ def _finish(
         [(b.place.name, b.place.operator, rules[b.place.name]) for b in result.bookings],
         bias_output,
         _static_batch([value for value in model.graph.inputs if value is not target]),
+        composite.conserves,
     )
 
 

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from graphlrp.compiler import RECORDS, Compiled, Settings, compile_explainer
-from graphlrp.errors import InputError, ModelError
+from graphlrp.errors import InputError, ModelError, RuleError
 from graphlrp.ir.canonical import Pass, PassNote, canonicalise, standard_passes
 from graphlrp.ir.reading import ModelSource, read_model
 from graphlrp.ledger import Ledger, LedgerEntry, conservation_error
@@ -104,6 +104,8 @@ class Explainer:
         self._compiled: dict[bool, Compiled] = {}
         self._sessions: dict[bool, Session] = {}
         self._compiled[False] = compile_explainer(model, settings, plugins, self._notes)
+        if strict and not self._compiled[False].conserves:
+            raise RuleError(f"ledger='strict' needs rules that conserve; {self.plan.composite} does not")
         self._verified = False
 
     # What it does
@@ -284,6 +286,13 @@ class Explainer:
     ) -> Explanation:
         output = values[compiled.explained_output]
         relevance = {name: values[key] for name, key in compiled.relevance.items()}
+        for name, array in relevance.items():
+            if not np.isfinite(array).all():
+                raise RuleError(
+                    f"the relevance of {name!r} is not finite under {self.plan.composite.split(':')[0]!r} with"
+                    f" bias={self._settings.bias!r}: sums of messages close to zero blow it up layer by layer; use a larger"
+                    " epsilon, another rule or bias='absorb'"
+                )
         if compiled.bias_output is not None:
             relevance["bias"] = values[compiled.bias_output]
         axis = self._settings.class_axis

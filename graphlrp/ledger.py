@@ -102,8 +102,9 @@ class Ledger(Sequence[LedgerEntry]):
         error = float(np.max(np.nan_to_num(worst.error, nan=np.inf)))
         if not error <= tolerance:
             sample = int(np.argmax(np.nan_to_num(worst.error, nan=np.inf)))
+            rule = worst.rule.strip("()") if worst.rule.startswith("(") else worst.rule
             raise ConservationError(
-                f"{worst.op} node {worst.name!r} ({worst.rule}) does not conserve: sample {sample} received"
+                f"{worst.op} node {worst.name!r} ({rule}) does not conserve: sample {sample} received"
                 f" {worst.received[sample]:.6g}, sent {worst.sent[sample]:.6g} and absorbed {worst.absorbed[sample]:.6g};"
                 f" relative error {error:.2e}, tolerance {tolerance:.0e}"
             )
@@ -118,14 +119,13 @@ class Ledger(Sequence[LedgerEntry]):
         return "\n".join(lines)
 
 
-def conservation_error(start: Array, relevance: Sequence[Array], ledger: Ledger, placed: Array | None = None) -> Array:
+def conservation_error(start: Array, relevance: Sequence[Array], ledger: Ledger) -> Array:
     """|Σ R_start - Σ R_inputs - absorbed| / magnitudes, [N].
 
     Args:
         start: Σ of the initial relevance per sample, [N].
         relevance: relevance of the explained inputs, [N, ...] each.
         ledger: the ledger of the same run.
-        placed: relevance of an extra bias input, which the ledger counts as absorbed; [N].
     """
     count = len(start)
     flat = [np.asarray(r, dtype=np.float64).reshape(count, -1) for r in relevance]

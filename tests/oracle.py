@@ -97,7 +97,9 @@ class Dense:
         return x.reshape(-1, 1) * self.weights
 
 
-def probe(function: Callable[[Array], Array], sample_shape: Sequence[int], connected: Callable[[Array], Array] | None = None) -> Dense:
+def probe(
+    function: Callable[[Array], Array], sample_shape: Sequence[int], connected: Callable[[Array], Array] | None = None
+) -> Dense:
     """Expand a linear function of samples; ``connected`` is the same function with all weights one."""
     size = int(np.prod(sample_shape))
     units = np.eye(size).reshape(size, *sample_shape)

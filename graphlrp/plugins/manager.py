@@ -86,6 +86,8 @@ class Plugins:
         """Run the registration hooks of one plugin."""
         if isinstance(plugin, type) and issubclass(plugin, Mapping):
             plugin = _Single(plugin)
+        elif isinstance(plugin, type):
+            raise PluginError(f"{name} is a class: give an instance of it, a module, or a Mapping class")
         elif not isinstance(plugin, ModuleType) and not any(
             hasattr(plugin, hook) for hook in ("register_mappings", "register_presets", "register_passes")
         ):

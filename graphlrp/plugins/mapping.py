@@ -10,6 +10,7 @@ from collections.abc import Mapping as Dictionary
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
@@ -91,9 +92,9 @@ class Mapping:
         return self.facts.constant(self.input(index))
 
     def attribute(self, name: str, default: Any = None) -> Any:
-        """Value of an attribute of the node."""
+        """Value of an attribute of the node; real ones are stored in single precision, and so are their defaults."""
         if name not in self.node.attributes:
-            return default
+            return float(np.float32(default)) if isinstance(default, float) else default
         attribute = self.node.attributes[name]
         return attribute.as_string() if attribute.type == ir.AttributeType.STRING else attribute.value
 

@@ -1,7 +1,7 @@
 """The rules for mappings of the form z_ij = x_i w_ij + b_j, each written once, on ``apply`` and ``adjoint``.
 
-Equation numbers refer to the thesis "Layer-wise Relevance Propagation for DNNs, Bag of Words pipelines and kernel
-machines" (Lapuschkin 2019). Throughout, ``s_j = R_j / denominator_j`` and x^± = max/min(x, 0).
+Equation numbers refer to S. Lapuschkin, "Opening the machine learning black box with Layer-wise Relevance Propagation"
+(TU Berlin, 2019). Throughout, ``s_j = R_j / denominator_j`` and x^± = max/min(x, 0).
 """
 
 from __future__ import annotations

@@ -56,15 +56,23 @@ class Selector:
     text: str
     matches: Callable[[Place], bool]
     explicit: bool = False
+    names_nodes: bool = False
+    """Whether it names nodes of one model; then it must match some."""
 
     def __and__(self, other: Selector) -> Selector:
         return Selector(
-            f"{self} & {other}", lambda place: self.matches(place) and other.matches(place), self.explicit or other.explicit
+            f"{self} & {other}",
+            lambda place: self.matches(place) and other.matches(place),
+            self.explicit or other.explicit,
+            self.names_nodes or other.names_nodes,
         )
 
     def __or__(self, other: Selector) -> Selector:
         return Selector(
-            f"({self} | {other})", lambda place: self.matches(place) or other.matches(place), self.explicit and other.explicit
+            f"({self} | {other})",
+            lambda place: self.matches(place) or other.matches(place),
+            self.explicit and other.explicit,
+            self.names_nodes and other.names_nodes,
         )
 
     def __invert__(self) -> Selector:
@@ -109,7 +117,11 @@ def name(*patterns: str) -> Selector:
     """
     if not patterns:
         raise RuleError("select.name: give at least one pattern")
-    return Selector(f"name({', '.join(patterns)})", lambda place: any(fnmatchcase(place.name, pattern) for pattern in patterns))
+    return Selector(
+        f"name({', '.join(patterns)})",
+        lambda place: any(fnmatchcase(place.name, pattern) for pattern in patterns),
+        names_nodes=True,
+    )
 
 
 def first() -> Selector:
@@ -140,7 +152,7 @@ def height(low: int = 0, high: int | None = None) -> Selector:
 
 def up_to(node: str) -> Selector:
     """Mappings from the input up to the node of this name, itself included: everything its output is computed from."""
-    return Selector(f"up_to({node})", lambda place: node in place.reaches)
+    return Selector(f"up_to({node})", lambda place: node in place.reaches, names_nodes=True)
 
 
 def predicate(function: Callable[[Place], bool], text: str = "predicate") -> Selector:

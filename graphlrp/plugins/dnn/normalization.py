@@ -50,6 +50,10 @@ class BatchNormalization(LinearMapping):
         _, _, beta, mean, _ = self.inputs[:5]
         return self._per_channel(op, op.Sub(beta, op.Mul(self._scale(op), mean)))
 
+    def z(self, op: Emitter) -> ir.Value:
+        """The forward value; without the bias, s x itself, for taking the bias off again would leave its rounding where x = 0."""
+        return self.output if op.options.get("bias") != "ignore" else self.apply(op, self.x, self.weight(op))
+
     def apply(self, op: Emitter, x: ir.Value, weight: Weight) -> ir.Value:
         """s x."""
         assert isinstance(weight, TensorWeight)

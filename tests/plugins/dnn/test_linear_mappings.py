@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 import graphlrp
 from tests import oracle
 
+
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng([len(shape), *shape]).normal(size=shape)
 
@@ -34,9 +35,7 @@ class Case:
         if ones and self.weight is not None:
             constants[self.weight] = np.ones_like(constants[self.weight])
         shape = (batch, *self.sample)
-        return oracle.single_node_model(
-            self.operator, shape, constants, position=self.position, dtype=dtype, **self.attributes
-        )
+        return oracle.single_node_model(self.operator, shape, constants, position=self.position, dtype=dtype, **self.attributes)
 
 
 CASES = {
@@ -57,12 +56,18 @@ CASES = {
     "conv 2d strided": Case("Conv", (2, 6, 5), {1: normal(3, 2, 3, 3), 2: normal(3)}, {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
     "conv 2d strided 7": Case("Conv", (1, 8, 9), {1: normal(2, 1, 7, 7)}, {"pads": [3, 3, 3, 3], "strides": [2, 2]}),
     "conv 2d uneven strides": Case("Conv", (1, 7, 6), {1: normal(2, 1, 2, 3)}, {"pads": [0, 1, 1, 0], "strides": [3, 2]}),
-    "conv 2d dilated": Case("Conv", (2, 7, 6), {1: normal(2, 2, 3, 2), 2: normal(2)}, {"dilations": [2, 3], "pads": [2, 1, 1, 2]}),
-    "conv 2d dilated strided": Case("Conv", (1, 9, 8), {1: normal(2, 1, 3, 2)}, {"dilations": [2, 2], "strides": [2, 3], "pads": [1, 0, 2, 1]}),
+    "conv 2d dilated": Case(
+        "Conv", (2, 7, 6), {1: normal(2, 2, 3, 2), 2: normal(2)}, {"dilations": [2, 3], "pads": [2, 1, 1, 2]}
+    ),
+    "conv 2d dilated strided": Case(
+        "Conv", (1, 9, 8), {1: normal(2, 1, 3, 2)}, {"dilations": [2, 2], "strides": [2, 3], "pads": [1, 0, 2, 1]}
+    ),
     "conv 2d groups": Case("Conv", (4, 4, 4), {1: normal(6, 2, 3, 3), 2: normal(6)}, {"group": 2, "pads": [1, 1, 1, 1]}),
     "conv 2d groups strided": Case("Conv", (4, 5, 5), {1: normal(6, 2, 3, 3), 2: normal(6)}, {"group": 2, "strides": [2, 2]}),
     "conv 2d depthwise": Case("Conv", (3, 4, 4), {1: normal(3, 1, 3, 3), 2: normal(3)}, {"group": 3, "pads": [1, 1, 1, 1]}),
-    "conv 2d depthwise strided": Case("Conv", (3, 6, 5), {1: normal(3, 1, 3, 3)}, {"group": 3, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    "conv 2d depthwise strided": Case(
+        "Conv", (3, 6, 5), {1: normal(3, 1, 3, 3)}, {"group": 3, "strides": [2, 2], "pads": [1, 1, 1, 1]}
+    ),
     "conv 2d depthwise multiplied": Case("Conv", (2, 4, 4), {1: normal(4, 1, 2, 2)}, {"group": 2}),
     "conv 2d same upper": Case("Conv", (1, 5, 6), {1: normal(2, 1, 4, 3)}, {"auto_pad": "SAME_UPPER", "strides": [2, 1]}),
     "conv 2d same lower": Case("Conv", (1, 5, 6), {1: normal(2, 1, 2, 4)}, {"auto_pad": "SAME_LOWER", "strides": [1, 2]}),
@@ -71,7 +76,9 @@ CASES = {
     "conv 3d": Case("Conv", (1, 3, 4, 3), {1: normal(2, 1, 2, 3, 2), 2: normal(2)}, {"pads": [1, 1, 0, 0, 1, 1]}),
     "conv 3d strided": Case("Conv", (1, 5, 4, 3), {1: normal(2, 1, 2, 3, 2)}, {"strides": [2, 2, 1]}),
     "convtranspose 1d": Case("ConvTranspose", (2, 5), {1: normal(2, 3, 3), 2: normal(3)}, {"strides": [2]}),
-    "convtranspose 2d": Case("ConvTranspose", (2, 3, 4), {1: normal(2, 3, 3, 3), 2: normal(3)}, {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    "convtranspose 2d": Case(
+        "ConvTranspose", (2, 3, 4), {1: normal(2, 3, 3, 3), 2: normal(3)}, {"pads": [1, 1, 1, 1], "strides": [2, 2]}
+    ),
     "convtranspose output padding": Case(
         "ConvTranspose", (2, 3, 3), {1: normal(2, 1, 3, 3)}, {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}
     ),
@@ -82,12 +89,20 @@ CASES = {
         "AveragePool", (2, 5, 5), {}, {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, weight=None
     ),
     "average pool counting padding": Case(
-        "AveragePool", (1, 5, 4), {}, {"kernel_shape": [3, 2], "strides": [1, 2], "pads": [1, 0, 1, 1], "count_include_pad": 1}, weight=None
+        "AveragePool",
+        (1, 5, 4),
+        {},
+        {"kernel_shape": [3, 2], "strides": [1, 2], "pads": [1, 0, 1, 1], "count_include_pad": 1},
+        weight=None,
     ),
-    "average pool ceil": Case("AveragePool", (1, 5, 6), {}, {"kernel_shape": [2, 3], "strides": [2, 2], "ceil_mode": 1}, weight=None),
+    "average pool ceil": Case(
+        "AveragePool", (1, 5, 6), {}, {"kernel_shape": [2, 3], "strides": [2, 2], "ceil_mode": 1}, weight=None
+    ),
     "average pool 1d": Case("AveragePool", (2, 6), {}, {"kernel_shape": [3], "strides": [3]}, weight=None),
     "average pool 3d": Case("AveragePool", (1, 3, 4, 4), {}, {"kernel_shape": [2, 2, 2], "strides": [1, 2, 2]}, weight=None),
-    "average pool same": Case("AveragePool", (1, 5, 5), {}, {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}, weight=None),
+    "average pool same": Case(
+        "AveragePool", (1, 5, 5), {}, {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}, weight=None
+    ),
     "average pool uncovered": Case("AveragePool", (1, 5, 5), {}, {"kernel_shape": [2, 2], "strides": [2, 2]}, weight=None),
     "global average pool": Case("GlobalAveragePool", (3, 2, 4), weight=None),
     "reduce mean": Case("ReduceMean", (3, 4), {1: np.array([2])}, {"keepdims": 0}, weight=None),
@@ -105,9 +120,12 @@ CASES = {
     ),
     "resize 1d": Case("Resize", (2, 4), {2: np.array([1, 1, 2], np.float32)}, {"mode": "linear"}, weight=None),
     "batch normalization": Case(
-        "BatchNormalization", (3, 2, 2), {1: normal(3), 2: normal(3) + 1, 3: normal(3) * 2, 4: np.abs(normal(3, 1)[:, 0]) + 0.5}, weight=None
+        "BatchNormalization",
+        (3, 2, 2),
+        {1: normal(3), 2: normal(3) + 1, 3: normal(3) * 2, 4: np.abs(normal(3, 1)[:, 0]) + 0.5},
+        weight=None,
     ),
-}  # fmt: skip
+}
 
 RULES: dict[str, tuple[graphlrp.Rule, Callable[..., np.ndarray]]] = {
     "LRP-0": (graphlrp.Epsilon(0.0), lambda d, x, r: oracle.epsilon(d, x, r, 0.0)),
@@ -187,12 +205,16 @@ def test_onnx_runtime_agrees_with_the_oracle(name: str, rule: str) -> None:
     np.testing.assert_allclose(ours.reshape(expected.shape), expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", ["gemm", "conv 2d", "conv 2d strided", "conv 2d groups", "average pool overlapping", "resize linear"])
+@pytest.mark.parametrize(
+    "name", ["gemm", "conv 2d", "conv 2d strided", "conv 2d groups", "average pool overlapping", "resize linear"]
+)
 @pytest.mark.parametrize("policy", ["absorb", "distribute", "ignore", "input"])
 def test_bias_policies(name: str, policy: str) -> None:
     case = CASES[name]
     x = samples(case)
-    explainer = graphlrp.load(case.model(), graphlrp.Epsilon(1e-3), bias=policy, dtype="float64", initial="one", ledger="strict", verify=False)
+    explainer = graphlrp.load(
+        case.model(), graphlrp.Epsilon(1e-3), bias=policy, dtype="float64", initial="one", ledger="strict", verify=False
+    )
     relevance = relevances(explainer(x).output)
     explanation = explainer(x, relevance)
     given = explanation.relevance["x"] if policy == "input" else explanation.relevance
@@ -217,7 +239,9 @@ def test_bias_projected_on_the_weights() -> None:
     w, b = normal(5, 1), np.array([0.7])
     model = oracle.single_node_model("Gemm", ("N", 5), {1: w, 2: b})
     x = normal(3, 5)
-    explanation = graphlrp.load(model, graphlrp.Epsilon(0.0), bias="project", dtype="float64", ledger="strict", verify=False)(x, 0)
+    explanation = graphlrp.load(model, graphlrp.Epsilon(0.0), bias="project", dtype="float64", ledger="strict", verify=False)(
+        x, 0
+    )
     expected = x * w[:, 0] + w[:, 0] / (w**2).sum() * b
     np.testing.assert_allclose(explanation.relevance, expected, rtol=1e-10)
 
@@ -226,7 +250,9 @@ def test_per_channel_bounds() -> None:
     case = CASES["conv 2d"]
     low, high = (-3.0, -2.0), (2.5, 4.0)
     x = np.clip(samples(case), -2, 2.4)
-    explainer = graphlrp.load(case.model(), graphlrp.ZBounds(low, high), dtype="float64", initial="one", ledger="strict", verify=False)
+    explainer = graphlrp.load(
+        case.model(), graphlrp.ZBounds(low, high), dtype="float64", initial="one", ledger="strict", verify=False
+    )
     relevance = relevances(explainer(x).output)
     result = explainer(x, relevance).relevance
     spread = [np.broadcast_to(np.reshape(bound, (2, 1, 1)), case.sample).reshape(-1) for bound in (low, high)]
