@@ -115,6 +115,8 @@ def compile_explainer(
     with op.scope(TARGET):
         batch = op.shape([op.size(graph.output, 0)])
         start, target = initial_relevance(op, graph.output, initial, settings.class_axis, weights=weights)
+    if initial == "value":
+        op.note_multiple(start, graph.output)
     model.graph.inputs.append(target)
     reported = [find_value(model, name) for name in settings.report]
     for name, value in zip(settings.report, reported, strict=True):

@@ -285,6 +285,9 @@ class Explainer:
         own: list[str],
     ) -> Explanation:
         output = values[compiled.explained_output]
+        if not weights and output.ndim > 1 and np.any(target >= output.shape[self._settings.class_axis]):
+            count = output.shape[self._settings.class_axis]
+            raise InputError(f"class {target.max()} is out of range: the explained output has classes 0 to {count - 1}")
         relevance = {name: values[key] for name, key in compiled.relevance.items()}
         for name, array in relevance.items():
             if not np.isfinite(array).all():
@@ -537,9 +540,11 @@ def _check_array(name: str, array: Any, value: ir.Value) -> Array:
             if len(shape) == array.ndim + 1:
                 hint = "; a single sample needs a leading axis: x[None]"
             raise InputError(f"input {name!r} has shape {list(array.shape)}, the model wants {declared}{hint}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).sum())
+    with np.errstate(over="ignore"):
+        converted: Array = np.ascontiguousarray(array, dtype=wanted)
+    if converted.dtype.kind == "f" and not np.isfinite(converted).all():
+        bad = int((~np.isfinite(converted)).sum())
         raise InputError(
-            f"input {name!r} holds {bad} NaN or infinite number(s) of {array.size}; relevance of them is meaningless"
+            f"input {name!r} holds {bad} NaN or infinite number(s) of {converted.size}; relevance of them is meaningless"
         )
-    return np.ascontiguousarray(array, dtype=wanted)
+    return converted

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -66,7 +65,6 @@ def propagate(
     """
     messages: dict[ir.Value, list[ir.Value]] = defaultdict(list)
     messages[graph.output].append(op.shaped(initial, graph.output))
-    op.note_multiple(initial, graph.output)
     result = Propagation({})
     wanted = {*graph.inputs, *report}
 
@@ -154,11 +152,8 @@ def _book(
     output = place.node.outputs[0]
 
     def emitted(amount: Callable[[], ir.Value]) -> ir.Value:
-        """What was kept, with the names of the output's axes, which tell where the batch is."""
-        value = amount()
-        with suppress(ValueError):
-            op.shaped(value, output)
-        return value
+        """What was kept, with the name of the output's batch axis, which inference loses."""
+        return op.name_batch(amount(), output)
 
     kinds = {kind: [emitted(amount) for name, amount in absorbed if name == kind] for kind in ABSORBED}
     return Booking(

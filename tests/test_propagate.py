@@ -512,3 +512,21 @@ def test_rules_meet_in_the_limit() -> None:
     np.testing.assert_allclose(relevance(Gamma(0.0)), relevance(Epsilon(0.0)), rtol=1e-12)
     np.testing.assert_allclose(relevance(AlphaBeta(1.0)), relevance(ZPlus()), rtol=1e-12)
     np.testing.assert_allclose(relevance(Gamma(1e9)), relevance(ZPlus()), rtol=1e-6, atol=1e-8)
+
+
+def test_an_output_behind_a_relu_may_start_from_one() -> None:
+    # Relevance that starts from 1 is no multiple of the output, so signs of z matter where the ReLU is zero.
+    weights = np.random.default_rng(3).normal(size=(4, 3))
+    net = Network(x=("N", 4))
+    model = net.model(net("Relu", net("Gemm", "x", weights)))
+    x = np.random.default_rng(4).normal(size=(5, 4))
+    explanation = graphlrp.load(model, graphlrp.Epsilon(0.1), initial="one", dtype="float64", ledger="strict")(x, 0)
+    z = x @ weights[:, 0]
+    expected = x * weights[:, 0] / (z + 0.1 * np.where(z >= 0, 1, -1))[:, None]
+    np.testing.assert_allclose(explanation.relevance, expected, rtol=1e-10)
+
+
+def test_class_out_of_range_where_the_number_of_classes_is_dynamic() -> None:
+    net = Network(x=("N", "C"))
+    with pytest.raises(graphlrp.InputError, match="class 7 is out of range"):
+        graphlrp.load(net.model(net("Relu", "x")), dtype="float64")(np.ones((2, 4)), 7)

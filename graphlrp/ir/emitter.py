@@ -142,6 +142,16 @@ class Emitter(OpBuilder):
         value.shape = like.shape.copy()
         return value
 
+    def name_batch(self, value: ir.Value, like: ir.Value) -> ir.Value:
+        """Name the batch axis of a value as that of ``like``, which has the same axes, if not the same sizes."""
+        if self.batch_dimension is None or value.shape is None or like.shape is None or len(value.shape) != len(like.shape):
+            return value
+        value.shape = ir.Shape(
+            own if isinstance(own, int) or not _same(other, self.batch_dimension) else self.batch_dimension
+            for own, other in zip(value.shape, like.shape, strict=True)
+        )
+        return value
+
     # Denominators
 
     @property

@@ -29,7 +29,10 @@ def read_model(source: ModelSource) -> ir.Model:
         model = source.clone()
         name = source.graph.name or "model"
     elif isinstance(source, onnx.ModelProto):
-        model, name = _from_proto(source, "ModelProto"), "ModelProto"
+        # A copy: tensors of the result refer to the message, which is the caller's to change.
+        message = onnx.ModelProto()
+        message.CopyFrom(source)
+        model, name = _from_proto(message, "ModelProto"), "ModelProto"
     elif isinstance(source, bytes):
         try:
             proto = onnx.load_model_from_string(source)

@@ -322,3 +322,11 @@ def test_model_local_functions_are_inlined() -> None:
     proto.graph.node[1].CopyFrom(node("MyRelu", ["c1"], ["r1"], domain="local", name="relu1"))
     x = data(2, 2, 8, 8)
     np.testing.assert_allclose(verified(proto, x).relevance, verified(residual_network(), x).relevance, rtol=1e-5, atol=1e-7)
+
+
+def test_constants_that_enlarge_are_not_folded() -> None:
+    proto = model(
+        [node("Gemm", ["x", "w"], ["g"]), node("Add", ["g", "b"], ["y"])], {"w": random(3, 1), "b": random(1, 4)}, ("N", 3)
+    )
+    assert operators(proto) == ["Gemm", "Add"]
+    verified(proto, data(2, 3), "epsilon")

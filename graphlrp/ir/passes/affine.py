@@ -133,6 +133,9 @@ def _fold_behind(graph: ir.Graph, node: ir.Node, affine: _Affine) -> bool:
     if weight is None or (linear.op_type == "MatMul" and (weight.ndim != 2 or constant(linear.inputs[0]) is not None)):
         return False
     channels = _output_channels(linear, weight)
+    if scale.size not in (1, channels) or shift.size not in (1, channels):
+        # The constant enlarges the value.
+        return False
     scale, shift = np.broadcast_to(scale.reshape(-1), channels), np.broadcast_to(shift.reshape(-1), channels)
     bias = constant(linear.inputs[2]) if len(linear.inputs) > 2 and linear.inputs[2] is not None else np.zeros(channels)
     if bias is None:
