@@ -157,7 +157,7 @@ class Emitter(OpBuilder):
     @property
     def tiny(self) -> float:
         """Smallest magnitude of a denominator: far below any contribution, its inverse far from overflow."""
-        return 1e-30 if self.dtype == ir.DataType.FLOAT else 1e-200
+        return 1e-20 if self.dtype == ir.DataType.FLOAT else 1e-100
 
     def stabilize(self, z: ir.Value, epsilon: float) -> ir.Value:
         """``z + epsilon * sign(z)`` with ``sign(0) = +1`` (2.22)."""

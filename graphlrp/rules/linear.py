@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -153,7 +153,8 @@ class WSquare(Rule):
 class ZBounds(Rule):
     """z^B rule for inputs in a box: R_{i←j} ∝ x_i w_ij - l_i w_ij^+ - h_i w_ij^- (Montavon et al. 2017).
 
-    ``low`` and ``high`` bound the input: a number, or one per channel (axis 1). The bias takes no part.
+    ``low`` and ``high`` bound the input: a number, one per channel (axis 1), or an array shaped like one sample. The bias
+    takes no part.
 
     Raises:
         RuleError: some low is not below its high, or there are not as many as channels.
@@ -166,7 +167,7 @@ class ZBounds(Rule):
         for name in ("low", "high"):
             bound = getattr(self, name)
             if isinstance(bound, (Sequence, np.ndarray)):
-                object.__setattr__(self, name, tuple(float(number) for number in bound))
+                object.__setattr__(self, name, _numbers(np.asarray(bound, dtype=np.float64).tolist()))
         try:
             ordered = np.all(np.asarray(self.low) < np.asarray(self.high))
         except ValueError as error:
@@ -193,11 +194,25 @@ class ZBounds(Rule):
         """A bound as a tensor [1, ...] of the size of one sample, so that padding stays outside of it."""
         numbers = np.atleast_1d(np.asarray(bound, dtype=np.float64))
         axes = rank(x)
+        if numbers.ndim > 1:
+            shaped = numbers[np.newaxis] if numbers.ndim == axes - 1 else numbers
+            sample = [d if isinstance(d, int) else None for d in list(x.shape or [])[1:]]
+            fits = shaped.ndim == axes and shaped.shape[0] == 1
+            if not fits or any(d not in (None, n) and n != 1 for d, n in zip(sample, shaped.shape[1:], strict=True)):
+                raise RuleError(
+                    f"ZBounds: bounds of shape {list(numbers.shape)} for {x.name!r}, whose samples have shape {sample}"
+                )
+            return op.Expand(op.number(shaped), op.shape([1, *op.sizes(x)[1:]]))
         channels = op.size(x, 1) if axes > 1 else 1
         if numbers.size > 1 and isinstance(channels, int) and numbers.size != channels:
             raise RuleError(f"{self}: {numbers.size} bounds for {channels} channels of {x.name!r}")
-        shaped = op.number(numbers.reshape(1, -1, *(1,) * (axes - 2)) if axes > 1 else numbers)
-        return op.Expand(shaped, op.shape([1, *op.sizes(x)[1:]]))
+        per_channel = numbers.reshape(1, -1, *(1,) * (axes - 2)) if axes > 1 else numbers
+        return op.Expand(op.number(per_channel), op.shape([1, *op.sizes(x)[1:]]))
+
+
+def _numbers(values: list[Any]) -> tuple[Any, ...]:
+    """Nested lists as nested tuples, for rules are hashable."""
+    return tuple(_numbers(value) if isinstance(value, list) else float(value) for value in values)
 
 
 @dataclass(frozen=True)

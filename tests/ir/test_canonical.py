@@ -330,3 +330,28 @@ def test_constants_that_enlarge_are_not_folded() -> None:
     )
     assert operators(proto) == ["Gemm", "Add"]
     verified(proto, data(2, 3), "epsilon")
+
+
+@pytest.mark.parametrize("rule", [graphlrp.Flat(), graphlrp.WSquare(), graphlrp.ZBounds(-3.0, 3.0)], ids=str)
+def test_zero_padding_before_a_transpose_is_the_convolutions_own_too(rule: graphlrp.Rule) -> None:
+    nodes = [
+        node("Pad", ["x", "pads"], ["p0"]),
+        node("Transpose", ["p0"], ["t"], perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "w", "b"], ["h"]),
+        *HEAD,
+    ]
+    proto = model(nodes, {**CONV, "pads": np.array([0, 1, 1, 0, 0, 1, 1, 0])}, ("N", 6, 6, 3))
+    plain = [node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2]), node("Conv", ["t", "w", "b"], ["h"], pads=[1] * 4), *HEAD]
+    same = model(plain, CONV, ("N", 6, 6, 3))
+    assert operators(proto) == operators(same)
+    x = data(2, 6, 6, 3)
+    ours, expected = (graphlrp.load(p, rule, ledger="strict")(x).relevance for p in (proto, same))
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_large_relevance_of_outputs_without_messages_of_a_sign_is_dead_and_finite() -> None:
+    proto = model([node("Gemm", ["x", "w"], ["y"])], {"w": np.ones((2, 4))}, ("N", 2))
+    x = np.full((1, 2), 1e9, np.float32)
+    explanation = graphlrp.load(proto, graphlrp.AlphaBeta(2.0), ledger="strict")(x, "all")
+    np.testing.assert_allclose(explanation.relevance, [[8e9, 8e9]], rtol=1e-5)
+    np.testing.assert_allclose(explanation.ledger[0].dead, [-8e9], rtol=1e-5)

@@ -19,6 +19,9 @@ def fold_padding(model: ir.Model) -> str | None:
     graph = model.graph
     folded = 0
     for node in list(graph):
+        if node.op_type == "Pad":
+            _move_behind_transpose(graph, node)
+    for node in list(graph):
         if node.op_type != "Pad" or node.outputs[0].is_graph_output():
             continue
         source, pads = node.inputs[0], constant(node.inputs[1] if len(node.inputs) > 1 else None)
@@ -55,3 +58,28 @@ def _explicit(node: ir.Node) -> bool:
     if node.op_type != "Conv" or node.domain not in ("", "ai.onnx"):
         return False
     return "auto_pad" not in node.attributes or node.attributes["auto_pad"].as_string() in ("NOTSET", "VALID")
+
+
+def _move_behind_transpose(graph: ir.Graph, node: ir.Node) -> None:
+    """Pad before the only Transpose that uses it becomes Pad behind it: T(Pad(x)) = Pad'(T(x))."""
+    padded = node.outputs[0]
+    uses = list(padded.uses())
+    pads, source = constant(node.inputs[1]), node.inputs[0]
+    if len(uses) != 1 or uses[0][0].op_type != "Transpose" or padded.is_graph_output() or pads is None or source is None:
+        return
+    transpose = uses[0][0]
+    if "perm" not in transpose.attributes or (len(node.inputs) > 3 and node.inputs[3] is not None) or source.shape is None:
+        return
+    order = list(transpose.attributes["perm"].as_ints())
+    amounts = ir.tensor(pads.reshape(2, -1)[:, order].reshape(-1).astype(np.int64), name=f"{padded.name}/pads")
+    value = ir.Value(name=amounts.name, type=ir.TensorType(amounts.dtype), shape=ir.Shape([2 * len(order)]), const_value=amounts)
+    graph.register_initializer(value)
+    result = transpose.outputs[0]
+    result.replace_all_uses_with(padded, replace_graph_outputs=True)
+    transpose.replace_input_with(0, source)
+    node.replace_input_with(0, result)
+    node.replace_input_with(1, value)
+    padded.shape, result.shape = result.shape, ir.Shape([source.shape[axis] for axis in order])
+    padded.name, result.name = result.name, f"{padded.name}/transposed"
+    graph.remove(node)
+    graph.insert_after(transpose, node)
