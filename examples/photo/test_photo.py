@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from efficientnet_lite0 import METADATA, build_model, packaged_file, write_model
+from PIL import Image
 from torch_checkpoint import MAGIC_NUMBER, PROTOCOL_VERSION, STORAGE_TYPES, read_checkpoint
 
 
@@ -154,10 +156,7 @@ def test_missing_packages_say_how_to_get_them() -> None:
 
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return write_model(tmp_path_factory.mktemp("model") / "new" / "efficientnet_lite0.onnx")
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+    return write_model(tmp_path_factory.mktemp("model") / "new" / "efficientnet_lite0.onnx")
 
 
 def test_model_is_the_one_that_was_trained(model_path: Path) -> None:
@@ -172,18 +171,13 @@ def test_model_is_the_one_that_was_trained(model_path: Path) -> None:
 
 
 def test_model_recognises_photos(model_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    image = pytest.importorskip("PIL.Image")
     session = onnxruntime.InferenceSession(model_path, providers=["CPUExecutionProvider"])
     pictures = []
     for photo in ("chelsea.png", "coffee.png", "camera.png"):
-        try:
-            path = packaged_file("scikit-image", "0.26.0", f"skimage/data/{photo}")
-        except FileNotFoundError as error:
-            pytest.skip(str(error))
-        picture = image.open(path).convert("RGB")
+        path = packaged_file("scikit-image", "0.26.0", f"skimage/data/{photo}")
+        picture = Image.open(path).convert("RGB")
         factor = 256 / min(picture.size)
-        picture = picture.resize([round(side * factor) for side in picture.size], image.Resampling.BICUBIC)
+        picture = picture.resize([round(side * factor) for side in picture.size], Image.Resampling.BICUBIC)
         left, top = (picture.width - 224) // 2, (picture.height - 224) // 2
         picture = picture.crop((left, top, left + 224, top + 224))
         pictures.append((np.asarray(picture, np.float32).transpose(2, 0, 1) - 127) / 128)
