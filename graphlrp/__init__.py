@@ -6,15 +6,19 @@ from graphlrp.errors import (
     InputError,
     ModelError,
     PluginError,
+    PluginWarning,
     ProviderError,
+    RelevanceWarning,
     RuleError,
     UnsupportedOperatorError,
 )
-from graphlrp.explainer import Explainer, Explanation, composite, load
+from graphlrp.explainer import Explainer, Explanation, composite, load, rule
 from graphlrp.ir.emitter import Emitter
 from graphlrp.ir.facts import Bounds
+from graphlrp.ir.functions import Fusion
 from graphlrp.ledger import Ledger, LedgerEntry
 from graphlrp.plugins.mapping import LinearMapping, Mapping
+from graphlrp.plugins.nonlinear import ComponentwiseMapping, LinearizedMapping, TaylorMapping
 from graphlrp.plugins.spec import hookimpl
 from graphlrp.rules import select
 from graphlrp.rules.base import Decomposition, Rule
@@ -39,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AlphaBeta",
     "Bounds",
+    "ComponentwiseMapping",
     "Composite",
     "ConservationError",
     "Decomposition",
@@ -49,6 +54,7 @@ __all__ = [
     "Explainer",
     "Explanation",
     "Flat",
+    "Fusion",
     "Gamma",
     "Gradient",
     "GraphLRPError",
@@ -57,13 +63,17 @@ __all__ = [
     "Ledger",
     "LedgerEntry",
     "LinearMapping",
+    "LinearizedMapping",
     "Mapping",
     "ModelError",
     "Pass",
     "PluginError",
+    "PluginWarning",
     "ProviderError",
+    "RelevanceWarning",
     "Rule",
     "RuleError",
+    "TaylorMapping",
     "TensorWeight",
     "UnsupportedOperatorError",
     "WSquare",
@@ -74,5 +84,6 @@ __all__ = [
     "composite",
     "hookimpl",
     "load",
+    "rule",
     "select",
 ]

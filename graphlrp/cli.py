@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import graphlrp
-from graphlrp.errors import ConservationError, GraphLRPError, InputError
+from graphlrp.errors import ConservationError, GraphLRPError, InputError, PluginWarning
 from graphlrp.explainer import TOLERANCE, Explainer, Explanation
-from graphlrp.plugins.manager import Plugins
+from graphlrp.plugins.manager import Plugins, import_plugin
+from graphlrp.plugins.skeleton import write_skeleton
 from graphlrp.preprocessing import INTERPOLATIONS, Preprocessing, read_arrays, read_input
+from graphlrp.rules import select
+from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
 
 Array = npt.NDArray[Any]
@@ -29,7 +35,13 @@ ARRAYS = (".npy", ".npz")
 
 
 class _Group(click.Group):
-    """Turns the package's errors into one line on stderr and exit status 2."""
+    """Turns the package's errors into one line on stderr and exit status 2; commands of plugins stand beside its own."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted({*super().list_commands(context), *Plugins().commands})
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        return super().get_command(context, name) or Plugins().commands.get(name)
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -41,8 +53,23 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(graphlrp.__version__, prog_name="graphlrp")
-def main() -> None:
+@click.option("--trace-plugins", is_flag=True, envvar="GRAPHLRP_TRACE_PLUGINS", help="Tell of every hook call and registration.")
+def main(trace_plugins: bool) -> None:
     """Explain the decisions of ONNX models by propagating relevance through them."""
+    # As `python -m` does: plugins beside the model are found.
+    sys.path.insert(0, os.getcwd())
+    if trace_plugins:
+        logging.basicConfig(format="%(name)s: %(message)s")
+        logging.getLogger("graphlrp.plugins").setLevel(logging.DEBUG)
+
+
+_plugins_option = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    metavar="MODULE[:OBJECT]",
+    help="Python module or file.py, or an object in one, with layers, rules or presets. [repeatable]",
+)
 
 
 def _model_options(function: Any) -> Any:
@@ -51,10 +78,27 @@ def _model_options(function: Any) -> Any:
         (
             click.option("--explain", multiple=True, metavar="NAME", help="Input or inner value to explain. [repeatable]"),
             click.option("--start", metavar="NAME", help="Output or inner value whose relevance is propagated."),
+            click.option(
+                "--rule",
+                multiple=True,
+                metavar="SELECTOR=RULE[:PARAMETER=NUMBER,...]",
+                help="Rule that precedes those of the composite, for the mappings chosen by first, last, every, family/NAME,"
+                " operator/NAME, name/GLOB or up-to/NODE, e.g. family/dense=gamma:gamma=0.1. [repeatable]",
+            ),
+            click.option("--class-axis", default=1, show_default=True, help="Axis of the explained output that counts classes."),
+            click.option("--initial", metavar="NAME", help="What relevance starts from: value (f(x)), one or contrastive."),
+            click.option("--report", multiple=True, metavar="NAME", help="Inner value whose relevance to save too. [repeatable]"),
+            click.option(
+                "--restrict",
+                multiple=True,
+                metavar="NAME=CHANNEL,...",
+                help="Inner value and the channels of it that relevance goes on through. [repeatable]",
+            ),
             click.option("--bias", default="absorb", show_default=True, help="Policy for the relevance of biases."),
             click.option(
                 "--policy", multiple=True, metavar="NAME=CHOICE", help="Policy of mappings, e.g. merge=abs. [repeatable]"
             ),
+            _plugins_option,
             click.option("--provider", multiple=True, metavar="NAME", help="ONNX Runtime provider, cpu or cuda. [repeatable]"),
             click.option("--dtype", default="float32", show_default=True, help="float32, or float64 to verify (slow)."),
         )
@@ -69,8 +113,8 @@ _composites = click.option(
     multiple=True,
     default=("auto",),
     show_default=True,
-    metavar="NAME[:PARAMETER=NUMBER,...]",
-    help="Preset of rules, e.g. epsilon-gamma-box:low=-2.1,high=2.6. [repeatable]",
+    metavar="NAME[:PARAMETER=NUMBER[/NUMBER...],...]",
+    help="Preset of rules, e.g. epsilon-gamma-box:low=-2.1,high=2.6/2.4/2.3. [repeatable]",
 )
 
 
@@ -165,7 +209,7 @@ def explain(
 @main.command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The ONNX file to write.")
-@click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER,...]")
+@click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER[/NUMBER...],...]")
 @click.option(
     "--target", type=click.Choice(["index", "weights"]), default="index", show_default=True, help="Kind of the target input."
 )
@@ -179,22 +223,31 @@ def compile_(model: Path, output: Path, composite: str, target: str, **options: 
 
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER,...]")
+@click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER[/NUMBER...],...]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it, too: a .png, .svg or .pdf file to write.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @_model_options
-def plan(model: Path, composite: str, as_json: bool, **options: Any) -> None:
+def plan(model: Path, composite: str, output: Path | None, as_json: bool, **options: Any) -> None:
     """Show what is done to MODEL and which rule every mapping gets."""
     explainer = _load(model, composite, **options)
     random = _random_input(explainer)
     if random is not None:
         explainer.verify(random)
-    click.echo(explainer.plan.json() if as_json else str(explainer.plan))
+    if output is not None:
+        explainer.plan.save_image(output)
+    console = Console()
+    if console.is_terminal and not as_json:
+        console.print(explainer.plan)
+    else:
+        click.echo(explainer.plan.json() if as_json else str(explainer.plan))
+    if output is not None:
+        click.echo(f"wrote {output}", err=as_json)
 
 
 @main.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER,...]")
+@click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER[/NUMBER...],...]")
 @click.option("--tolerance", type=float, help="Relative error that passes. [default: 1e-4, 1e-9 for float64]")
 @click.option("--table", "whole", is_flag=True, help="Show the whole ledger.")
 @_model_options
@@ -233,14 +286,39 @@ def check(model: Path, inputs: tuple[Path, ...], composite: str, tolerance: floa
         sys.exit(1)
 
 
-@main.command()
-def plugins() -> None:
-    """List plugins and what each of them registers."""
-    table = Table("plugin", "version", "mappings", "presets", "passes", box=None)
-    for origin in Plugins().origins:
-        columns = (", ".join(names) for names in (origin.mappings, origin.presets, origin.passes))
-        table.add_row(origin.name, origin.version or graphlrp.__version__, *columns)
+@main.group(invoke_without_command=True)
+@_plugins_option
+@click.pass_context
+def plugins(context: click.Context, plugins: tuple[str, ...]) -> None:
+    """List plugins: name, version, origin, what each registers, replaces, and what is wrong with it.
+
+    Exit status 1 if an installed plugin does not work.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    with warnings.catch_warnings():
+        # The table tells it.
+        warnings.simplefilter("ignore", PluginWarning)
+        origins = Plugins([import_plugin(name) for name in plugins]).origins
+    table = Table("plugin", "version", "origin", "registers", box=None, show_lines=True)
+    for origin in origins:
+        lines = [f"{kind}: {', '.join(names)}" for kind, names in origin.registered.items()]
+        lines += [f"replaces: {', '.join(origin.replaced)}"] if origin.replaced else []
+        lines += [f"LEFT OUT: {origin.error}"] if origin.error else []
+        version = graphlrp.__version__ if origin.source == "built-in" else origin.version
+        table.add_row(origin.name, version, origin.source, escape("\n".join(lines)))
     _print(table)
+    if any(origin.error for origin in origins):
+        sys.exit(1)
+
+
+@plugins.command("new")
+@click.argument("name")
+@click.option("--into", default=".", type=click.Path(path_type=Path), help="Folder to write the package's folder to.")
+def new_plugin(name: str, into: Path) -> None:
+    """Write a package with a plugin: a layer of its own, tests, and the entry point that makes it known."""
+    folder = write_skeleton(name, into)
+    click.echo(f"wrote {folder}; now: pip install -e {folder} && pytest {folder} && graphlrp plugins")
 
 
 def _print(table: Table) -> None:
@@ -258,9 +336,16 @@ def _load(model: Path, composite: str, *, ledger: bool = False, **options: Any) 
         if not separator:
             raise InputError(f"--policy {text!r}: give NAME=CHOICE, e.g. merge=abs")
         policies[name] = choice
+    plugins = [import_plugin(name) for name in options["plugins"]]
     return graphlrp.load(
         model,
-        _composite(composite),
+        _composite(composite, plugins),
+        rules=[_pair(text, plugins) for text in options["rule"]],
+        plugins=plugins,
+        class_axis=options["class_axis"],
+        initial=options["initial"],
+        report=options["report"],
+        restrict=dict(_restriction(text) for text in options["restrict"]),
         explain=options["explain"] or None,
         output=options["start"],
         bias=options["bias"],
@@ -271,21 +356,63 @@ def _load(model: Path, composite: str, *, ledger: bool = False, **options: Any) 
     )
 
 
-def _composite(text: str) -> str | Composite:
-    """``name`` or ``name:parameter=number,...``."""
+def _restriction(text: str) -> tuple[str, list[int]]:
+    """``name=channel,...``."""
+    name, _, channels = text.rpartition("=")
+    try:
+        return name, [int(channel) for channel in channels.split(",")]
+    except ValueError:
+        raise InputError(f"--restrict {text!r}: give NAME=CHANNEL,CHANNEL ...") from None
+
+
+SELECTORS: dict[str, Callable[..., select.Selector]] = {
+    "first": select.first,
+    "last": select.last,
+    "every": select.every,
+    "family": select.family,
+    "operator": select.operator,
+    "name": select.name,
+    "up-to": select.up_to,
+}
+"""Selectors by what the command line calls them; from ``family`` on, they take a name behind a slash."""
+
+
+def _pair(text: str, plugins: Sequence[object]) -> tuple[select.Selector, Rule]:
+    """``selector=rule`` or ``selector/name=rule:parameter=number,...``."""
+    where, equals, what = text.partition("=")
+    kind, slash, argument = where.partition("/")
+    takes_name = kind in SELECTORS and kind not in ("first", "last", "every")
+    if not equals or kind not in SELECTORS or bool(slash) != takes_name:
+        raise InputError(
+            f"--rule {text!r}: give SELECTOR=RULE; selectors are first, last, every, family/NAME, operator/NAME, name/GLOB and"
+            " up-to/NODE"
+        )
+    make = SELECTORS[kind]
+    name, separator, rest = what.partition(":")
+    parameters = _parameters("--rule", text, rest) if separator else {}
+    return make(argument) if takes_name else make(), graphlrp.rule(name, plugins=plugins, **parameters)
+
+
+def _composite(text: str, plugins: Sequence[object]) -> str | Composite:
+    """``name`` or ``name:parameter=number,...``, where numbers per channel are separated by slashes."""
     name, separator, rest = text.partition(":")
     if not separator:
         return name
+    return graphlrp.composite(name, plugins=plugins, **_parameters("--composite", text, rest))
+
+
+def _parameters(option: str, text: str, rest: str) -> dict[str, object]:
     parameters: dict[str, object] = {}
     for pair in rest.split(","):
         key, equals, value = pair.partition("=")
         if not equals:
-            raise InputError(f"--composite {text!r}: give parameters as NAME=VALUE, separated by commas")
+            raise InputError(f"{option} {text!r}: give parameters as NAME=VALUE, separated by commas")
         try:
-            parameters[key.strip()] = float(value)
+            numbers = tuple(float(part) for part in value.split("/"))
+            parameters[key.strip()] = numbers if len(numbers) > 1 else numbers[0]
         except ValueError:
             parameters[key.strip()] = value
-    return graphlrp.composite(name, **parameters)
+    return parameters
 
 
 def _output_paths(output: Path) -> tuple[Path, Path]:
@@ -374,6 +501,8 @@ def _collect(saved: dict[str, Array], key: str, explanation: Explanation) -> Non
     relevance = explanation.relevance
     for name, array in relevance.items() if isinstance(relevance, dict) else [("", relevance)]:
         saved[f"{key}/relevance{'/' + name if name else ''}"] = array
+    for name, array in explanation.intermediate.items():
+        saved[f"{key}/report/{name}"] = array
     saved[f"{key}/output"], saved[f"{key}/target"] = explanation.output, explanation.target
     if explanation.conservation_error is not None:
         saved[f"{key}/conservation_error"] = explanation.conservation_error

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from graphlrp.differentiate import differentiator
 from graphlrp.errors import InputError, ModelError, RuleError
 from graphlrp.ir.canonical import PassNote
 from graphlrp.ir.emitter import ABSORBED, Emitter
@@ -19,6 +20,7 @@ from graphlrp.propagate import Booking, Propagation, describe, propagate
 from graphlrp.rules import presets
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
+from graphlrp.rules.select import Selector
 from graphlrp.target import INITIAL, TARGET, check_output, initial_relevance, restrictions
 
 BIAS = LinearMapping.policies["bias"]
@@ -46,6 +48,7 @@ class Settings:
     restrict: Mapping[str, Sequence[int]] = field(default_factory=dict)
     policies: Mapping[str, str] = field(default_factory=dict)
     ledger: bool = False
+    rules: tuple[tuple[Selector, Rule], ...] = ()
 
 
 @dataclass
@@ -100,12 +103,15 @@ def compile_explainer(
     _reserve_names(model)
     graph = lower(model, plugins.mappings, settings.explain, settings.output)
     composite, why = _composite(graph, settings, plugins)
+    composite = composite.before(*settings.rules) if settings.rules else composite
     policies = _policies(settings, composite, plugins)
     _check_names(graph, composite)
     rules = {place: composite.rule_for(place) for place in graph.places}
     _check_bias(graph, settings.bias)
     op = Emitter(model.graph, ledger=settings.ledger and not standalone, options={**policies, "bias": settings.bias})
     op.dtype = graph.output.dtype or ir.DataType.FLOAT
+    op.bodies = model.functions
+    op.differentiate = differentiator(model, plugins.mappings)
     check_output(graph.output)
     batch_dimension = None if graph.output.shape is None else graph.output.shape[0]
     op.batch_dimension = None if isinstance(batch_dimension, int) else batch_dimension
@@ -114,7 +120,9 @@ def compile_explainer(
         raise InputError(f"unknown initial relevance {initial!r}; there are {', '.join(INITIAL)}")
     with op.scope(TARGET):
         batch = op.shape([op.size(graph.output, 0)])
-        start, target = initial_relevance(op, graph.output, initial, settings.class_axis, weights=weights)
+        start, target = initial_relevance(
+            op, graph.output, initial, settings.class_axis, weights=weights, checks_index=standalone
+        )
     if initial == "value":
         op.note_multiple(start, graph.output)
     model.graph.inputs.append(target)
@@ -132,6 +140,9 @@ def compile_explainer(
         list(graph.removed),
         rows=[_row(place, rules[place]) for place in graph.places],
     )
+    plan.edges = _edges(graph, plan)
+    for place in graph.places:
+        place.node.metadata_props["graphlrp.rule"] = describe(place, rules[place])
     with op.scope("result"):
         compiled = _finish(op, graph, result, composite, plan, target, batch, reported, standalone=standalone)
     _tidy(model)
@@ -159,7 +170,7 @@ def _composite(graph: MappingGraph, settings: Settings, plugins: Plugins) -> tup
     if isinstance(chosen, Composite):
         return chosen, ""
     if chosen != "auto":
-        return presets.make(chosen, plugins.presets), ""
+        return presets.make(chosen, plugins.presets, plugins.rules), ""
     families = {place.family for place in graph.places}
     if families & {"attention", "softmax"}:
         name, why = "attnlrp", "the model has attention"
@@ -167,7 +178,7 @@ def _composite(graph: MappingGraph, settings: Settings, plugins: Plugins) -> tup
         name, why = "epsilon-plus-flat", "the model has convolutions"
     else:
         name, why = "epsilon", "the model has neither convolutions nor attention"
-    return presets.make(name, plugins.presets), f"  (auto: {why})"
+    return presets.make(name, plugins.presets, plugins.rules), f"  (auto: {why})"
 
 
 def _check_names(graph: MappingGraph, composite: Composite) -> None:
@@ -216,6 +227,17 @@ def _row(place: Place, rule: Rule | None) -> PlanRow:
     if place.linear and mapping.nonnegative:
         notes.append("x >= 0")
     return PlanRow(place.name, place.operator, type(mapping).__name__, place.family, describe(place, rule), ", ".join(notes))
+
+
+def _edges(graph: MappingGraph, plan: Plan) -> list[tuple[str, str]]:
+    """Where data flows, from the explained inputs to the explained output."""
+    names = {value: place.name for place in graph.places for value in place.node.outputs}
+    names.update(zip(graph.inputs, plan.sources, strict=True))
+    edges = []
+    for place in graph.places:
+        active = [value for value in place.node.inputs if value in names and graph.facts.active(value)]
+        edges += [(names[value], place.name) for value in active]
+    return list(dict.fromkeys([*edges, (names[graph.output], plan.sink)]))
 
 
 def _finish(

@@ -33,6 +33,14 @@ class ConservationError(GraphLRPError):
     """The ledger does not balance: relevance appeared or vanished at the node named in the message."""
 
 
+class RelevanceWarning(UserWarning):
+    """Relevance is finite and accounted for, but too large to be of use."""
+
+
+class PluginWarning(UserWarning):
+    """An installed plugin does not work and is left out."""
+
+
 class UnsupportedOperatorError(ModelError):
     """Operators on the path of relevance that no mapping is registered for.
 

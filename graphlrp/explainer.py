@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,17 @@ import onnx
 import onnx_ir as ir
 
 from graphlrp.compiler import RECORDS, Compiled, Settings, compile_explainer
-from graphlrp.errors import InputError, ModelError, RuleError
-from graphlrp.ir.canonical import Pass, PassNote, canonicalise, standard_passes
-from graphlrp.ir.reading import ModelSource, read_model
+from graphlrp.errors import InputError, ModelError, RelevanceWarning, RuleError
+from graphlrp.ir.canonical import Pass, PassNote, all_passes, canonicalise
+from graphlrp.ir.emitter import ABSORBED
+from graphlrp.ir.reading import read_model
 from graphlrp.ledger import Ledger, LedgerEntry, conservation_error
 from graphlrp.plan import Plan
 from graphlrp.plugins.manager import Plugins
 from graphlrp.rules import presets
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
-from graphlrp.rules.select import every
+from graphlrp.rules.select import Selector, every
 from graphlrp.runtime import Session, open_session, run_batches
 
 Array = npt.NDArray[Any]
@@ -34,6 +36,9 @@ DTYPES = {"float32": ir.DataType.FLOAT, "float64": ir.DataType.DOUBLE}
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 """Relative errors up to which a strict ledger takes relevance as conserved."""
+
+GROWTH = 1e6
+"""Σ|R| over |f(x)| from which on a sum of float32 relevances says little about f(x)."""
 
 VERIFICATION_TOLERANCE = 1e-3
 """Largest difference between canonical and original outputs, relative to the largest output, that is taken for rounding."""
@@ -98,7 +103,7 @@ class Explainer:
         self._strict = strict
         self._verify = verify
         self._original = original if original is not None else model.clone()
-        passes: list[Pass] = [*standard_passes(DTYPES[dtype]), *plugins.passes]
+        passes: list[Pass] = list(all_passes(DTYPES[dtype], plugins.mappings, plugins.passes))
         self._notes: list[PassNote] = canonicalise(model, passes)
         self._canonical = model
         self._compiled: dict[bool, Compiled] = {}
@@ -174,21 +179,28 @@ class Explainer:
         )
         return self._explanation(compiled, values, feeds, array, weights, own)
 
-    def save(self, path: str | os.PathLike[str], *, target: str = "index") -> None:
+    def save(self, path: str | os.PathLike[str], *, target: str = "index", explanation: Explanation | None = None) -> None:
         """Write the explainer as one ONNX file that plain ONNX Runtime runs.
 
         Its inputs are the model's and ``target``: int64 [N], -1 for the arg max (``target="weights"``: class weights shaped like
         the explained output). Its outputs are the model's and ``relevance`` (``relevance/<input>`` if several are explained).
         Weights over 1.8 GB go to a file beside it. Written atomically: an existing file is replaced as a whole or not at all.
 
+        The model's nodes carry their rule as metadata, ``graphlrp.rule``, which Netron shows. With an ``explanation`` made with
+        ``ledger=True`` they also carry ``graphlrp.relevance_in``, ``graphlrp.relevance_out`` and ``graphlrp.absorbed``, the mean
+        of its samples.
+
         Raises:
-            InputError: ``target`` is neither ``"index"`` nor ``"weights"``.
+            InputError: ``target`` is neither ``"index"`` nor ``"weights"``; an explanation without a ledger or of another plan.
         """
         if target not in ("index", "weights"):
             raise InputError(f"save: target must be 'index' or 'weights', not {target!r}")
+        ledger = None if explanation is None else self.plan.ledger_of(explanation)
         compiled = compile_explainer(
             self._canonical, self._settings, self._plugins, self._notes, weights=target == "weights", standalone=True
         )
+        if ledger is not None:
+            _note_relevance(compiled.model, ledger)
         write_model(compiled.model, path)
 
     def verify(self, x: Any) -> float:
@@ -269,7 +281,8 @@ class Explainer:
         expected = [count, *shape[1:]]
         if weights.ndim == len(expected) - 1 and len(expected) > 1:
             weights = np.broadcast_to(weights, (count, *weights.shape))
-        if weights.ndim != len(expected) or any(e is not None and e != w for e, w in zip(expected, weights.shape, strict=False)):
+        fits = weights.shape[:1] == (count,) and all(e in (None, w) for e, w in zip(expected, weights.shape, strict=False))
+        if weights.ndim != len(expected) or not fits:
             raise InputError(f"class weights have shape {array.shape}; the explained output has {tuple(expected)}")
         if not np.isfinite(weights).all():
             raise InputError("class weights hold NaN or infinities")
@@ -288,6 +301,8 @@ class Explainer:
         if not weights and output.ndim > 1 and np.any(target >= output.shape[self._settings.class_axis]):
             count = output.shape[self._settings.class_axis]
             raise InputError(f"class {target.max()} is out of range: the explained output has classes 0 to {count - 1}")
+        if weights and target.shape != output.shape:
+            raise InputError(f"class weights have shape {target.shape}; the explained output has {output.shape}")
         relevance = {name: values[key] for name, key in compiled.relevance.items()}
         for name, array in relevance.items():
             if not np.isfinite(array).all():
@@ -304,6 +319,9 @@ class Explainer:
             target = np.where(target < 0, output.sum(axis=others).argmax(axis=1), target)
         elif not weights:
             target = np.maximum(target, 0)
+        start = self._initial_sum(output, target, weights)
+        if compiled.conserves:
+            self._warn_of_growth(relevance, start)
         ledger, error = None, None
         if compiled.ledger_output is not None:
             records = values[compiled.ledger_output]
@@ -313,7 +331,6 @@ class Explainer:
                     for index, names in enumerate(compiled.bookings)
                 ]
             )
-            start = self._initial_sum(output, target, weights)
             inputs = [r for name, r in relevance.items() if not (name == "bias" and compiled.bias_output)]
             error = conservation_error(start, inputs, ledger) if len(ledger) else np.zeros(len(output))
             if self._strict:
@@ -328,6 +345,20 @@ class Explainer:
             {name: values[name] for name in own},
             {name: array for name, array in feeds.items() if name != compiled.target_input},
         )
+
+    def _warn_of_growth(self, relevance: Mapping[str, Array], start: Array) -> None:
+        """Finite relevance may still be so large that what it sums to is lost in rounding."""
+        magnitude = np.sum([np.abs(r.astype(np.float64)).reshape(len(start), -1).sum(1) for r in relevance.values()], axis=0)
+        explained = start != 0
+        ratio = float(np.max(magnitude[explained] / np.abs(start[explained]), initial=0.0))
+        if ratio > GROWTH:
+            warnings.warn(
+                f"relevance grew to {ratio:.0e} times the explained value under {self.plan.composite.split(':')[0]!r} with"
+                f" bias={self._settings.bias!r}: sums of messages close to zero blow it up; use a larger epsilon, another rule or"
+                " bias='absorb', and look at the ledger",
+                RelevanceWarning,
+                stacklevel=4,
+            )
 
     def _initial_sum(self, output: Array, target: Array, weights: bool) -> Array:
         """Σ of the initial relevance per sample, computed from the output and not by the graph."""
@@ -380,7 +411,7 @@ class Explainer:
 
     def _guilty(self, expected: Sequence[Array], feeds: Mapping[str, Array]) -> str:
         """Find the first pass after which outputs differ."""
-        passes = [*standard_passes(DTYPES[self._dtype]), *self._plugins.passes]
+        passes = all_passes(DTYPES[self._dtype], self._plugins.mappings, self._plugins.passes)
         for count in range(1, len(passes) + 1):
             model = self._original.clone()
             try:
@@ -393,9 +424,10 @@ class Explainer:
 
 
 def load(
-    source: ModelSource,
+    source: Any,
     composite: str | Composite | Rule = "auto",
     *,
+    rules: Iterable[tuple[Selector, Rule]] = (),
     explain: str | Sequence[str] | None = None,
     output: str | None = None,
     bias: str = "absorb",
@@ -413,9 +445,11 @@ def load(
     """Compile a model and its relevance pass into one graph.
 
     Args:
-        source: path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``.
+        source: path, bytes, ``onnx.ModelProto``, ``onnx_ir.Model``, or anything that a frontend of a plugin takes.
         composite: name of a preset, a Composite, one rule for every mapping, or ``"auto"``.
-        explain: names of the inputs or inner values to explain; by default every real-valued input.
+        rules: (selector, rule) pairs that precede those of the composite, whichever that is.
+        explain: names of the inputs or inner values to explain; by default every real-valued input, or, where there is none,
+            the embedded rows that integer inputs look up.
         output: name of the output or inner value to explain; by default the first output, its terminal softmax removed.
         bias: what happens to the relevance of biases: ``"absorb"`` (to the ledger), ``"distribute"`` (2.73), ``"project"``
             (2.74), ``"ignore"`` (left out of denominators), ``"input"`` (an extra input named ``"bias"`` receives it).
@@ -452,9 +486,12 @@ def load(
 
     if providers is not None:
         resolve_providers(providers)
+    explained = (explain,) if isinstance(explain, str) else None if explain is None else tuple(explain)
+    if explained is not None and (not explained or len(set(explained)) < len(explained)):
+        raise InputError(f"explain={explain!r}: name one or more values, each once; leave it out for every real-valued input")
     settings = Settings(
         composite,
-        (explain,) if isinstance(explain, str) else None if explain is None else tuple(explain),
+        explained,
         output,
         bias,
         initial,
@@ -463,25 +500,44 @@ def load(
         dict(restrict or {}),
         dict(options),
         bool(ledger),
+        tuple(rules),
     )
+    known = Plugins(plugins)
     return Explainer(
-        read_model(source),
+        read_model(known.convert(source)),  # type: ignore[arg-type]
         settings,
         dtype=dtype,
         providers=providers,
-        plugins=Plugins(plugins),
+        plugins=known,
         strict=ledger == "strict",
         verify=verify,
     )
 
 
-def composite(name: str, **parameters: object) -> Composite:
+def composite(name: str, *, plugins: Iterable[object] = (), **parameters: object) -> Composite:
     """A preset by name with parameters, e.g. ``composite("epsilon-gamma-box", low=-2.1, high=2.6)``.
+
+    Args:
+        name: a built-in preset, one of an installed plugin, or one of ``plugins``; or a rule, for every mapping.
+        plugins: as for ``load``.
+        **parameters: those of the preset.
 
     Raises:
         RuleError: unknown name or parameters.
+        PluginError: a broken plugin.
     """
-    return presets.make(name, Plugins().presets, **parameters)
+    known = Plugins(plugins)
+    return presets.make(name, known.presets, known.rules, **parameters)
+
+
+def rule(name: str, *, plugins: Iterable[object] = (), **parameters: object) -> Rule:
+    """A rule by name with parameters, e.g. ``rule("alpha-beta", alpha=2.0)``, for a composite or for ``load``.
+
+    Raises:
+        RuleError: unknown name or parameters.
+        PluginError: a broken plugin.
+    """
+    return presets.make_rule(name, Plugins(plugins).rules, **parameters)
 
 
 def write_model(model: ir.Model, path: str | os.PathLike[str]) -> None:
@@ -507,6 +563,21 @@ def write_model(model: ir.Model, path: str | os.PathLike[str]) -> None:
             os.replace(written, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}") from error
+
+
+def _note_relevance(model: ir.Model, ledger: Ledger) -> None:
+    """Write what the ledger says of the model's own nodes into their metadata, the mean of all samples."""
+    entries = {entry.name: entry for entry in ledger}
+    for node in model.graph:
+        # Nodes of the relevance pass say which node they belong to.
+        entry = None if "graphlrp.node" in node.metadata_props else entries.get(node.name or "")
+        if entry is None:
+            continue
+        means = {kind: float(np.mean(getattr(entry, kind), dtype=np.float64)) for kind in ABSORBED}
+        absorbed = ", ".join(f"{kind} {mean:.4g}" for kind, mean in means.items() if mean)
+        node.metadata_props["graphlrp.relevance_in"] = f"{np.mean(entry.relevance_in, dtype=np.float64):.4g}"
+        node.metadata_props["graphlrp.relevance_out"] = f"{np.mean(entry.relevance_out, dtype=np.float64):.4g}"
+        node.metadata_props["graphlrp.absorbed"] = absorbed or "nothing"
 
 
 def _check_array(name: str, array: Any, value: ir.Value) -> Array:

@@ -17,31 +17,22 @@ Array = npt.NDArray[np.floating]
 class LedgerEntry:
     """What one mapping received, sent on and kept; every array is [N].
 
-    ``received = sent + bias + stabilizer + constant + dead + residual`` up to rounding. ``sent`` sums the actual messages,
-    the kinds of absorption are computed by their own formulas, so the equation is a check and no definition.
+    ``relevance_in = relevance_out + bias + stabilizer + constant + dead + residual`` up to rounding. ``relevance_out`` sums
+    the actual messages, the kinds of absorption are computed by their own formulas, so the equation is a check and no
+    definition. ``magnitude`` is Σ|R| received.
     """
 
     name: str
     op: str
     rule: str
-    received: Array
+    relevance_in: Array
     magnitude: Array
-    sent: Array
+    relevance_out: Array
     bias: Array
     stabilizer: Array
     constant: Array
     dead: Array
     residual: Array
-
-    @property
-    def relevance_in(self) -> Array:
-        """Relevance received from above, [N]."""
-        return self.received
-
-    @property
-    def relevance_out(self) -> Array:
-        """Relevance sent on to inputs, [N]."""
-        return self.sent
 
     @property
     def absorbed(self) -> Array:
@@ -50,14 +41,14 @@ class LedgerEntry:
 
     @property
     def imbalance(self) -> Array:
-        """|received - sent - absorbed|, [N]."""
-        return np.abs(self.received - self.sent - self.absorbed)
+        """|relevance_in - relevance_out - absorbed|, [N]."""
+        return np.abs(self.relevance_in - self.relevance_out - self.absorbed)
 
     @property
     def error(self) -> Array:
         """Imbalance relative to the magnitude of what passed: Σ|R| received, or more where messages cancel, [N]."""
         parts = np.abs(self.bias) + np.abs(self.stabilizer) + np.abs(self.constant) + np.abs(self.dead) + np.abs(self.residual)
-        scale = np.maximum(self.magnitude, np.abs(self.sent) + parts)
+        scale = np.maximum(self.magnitude, np.abs(self.relevance_out) + parts)
         return self.imbalance / np.where(scale > 0, scale, 1)
 
 
@@ -102,16 +93,17 @@ class Ledger(Sequence[LedgerEntry]):
         error = float(np.max(np.nan_to_num(worst.error, nan=np.inf)))
         if not error <= tolerance:
             sample = int(np.argmax(np.nan_to_num(worst.error, nan=np.inf)))
+            got, sent, kept = (float(a[sample]) for a in (worst.relevance_in, worst.relevance_out, worst.absorbed))
             rule = worst.rule.strip("()") if worst.rule.startswith("(") else worst.rule
             raise ConservationError(
-                f"{worst.op} node {worst.name!r} ({rule}) does not conserve: sample {sample} received"
-                f" {worst.received[sample]:.6g}, sent {worst.sent[sample]:.6g} and absorbed {worst.absorbed[sample]:.6g};"
-                f" relative error {error:.2e}, tolerance {tolerance:.0e}"
+                f"{worst.op} node {worst.name!r} ({rule}) does not conserve: sample {sample} received {got:.6g}, sent {sent:.6g}"
+                f" and absorbed {kept:.6g}; relative error {error:.2e}, tolerance {tolerance:.0e}"
             )
 
     def __str__(self) -> str:
-        kinds = ("received", "sent", "bias", "stabilizer", "constant", "dead", "residual")
-        header = f"{'node':<32} {'op':<20} " + " ".join(f"{kind:>12}" for kind in kinds) + f" {'error':>9}"
+        kinds = ("relevance_in", "relevance_out", "bias", "stabilizer", "constant", "dead", "residual")
+        columns = " ".join(f"{kind.removeprefix('relevance_'):>12}" for kind in kinds)
+        header = f"{'node':<32} {'op':<20} {columns} {'error':>9}"
         lines = [header, "-" * len(header)]
         for e in self._entries:
             numbers = " ".join(f"{float(np.mean(getattr(e, kind))):12.5g}" for kind in kinds)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from graphlrp.errors import ModelError, RuleError
+from graphlrp.errors import GraphLRPError, ModelError, PluginError, RuleError
 from graphlrp.ir.emitter import ABSORBED, Emitter
-from graphlrp.ir.graph import MappingGraph, Place
+from graphlrp.ir.graph import MappingGraph, Place, mapping_failed
 from graphlrp.rules.base import Rule
 
 
@@ -92,7 +92,7 @@ def propagate(
             if all(relevance is None for relevance in relevances):
                 op.take_absorbed()
                 continue
-            sent = place.mapping.decompose(op, relevances, rule)
+            sent = _decompose(place, op, relevances, rule)
             for value, message in zip(place.node.inputs, sent, strict=True):
                 if value is not None and message is not None and graph.facts.active(value):
                     messages[value].append(_shaped(op, place, message, value))
@@ -122,6 +122,24 @@ def propagate(
 def describe(place: Place, rule: Rule | None) -> str:
     """A rule as the plan shows it."""
     return str(rule) if rule is not None else f"({place.mapping.native})"
+
+
+def _decompose(place: Place, op: Emitter, relevances: list[ir.Value | None], rule: Rule | None) -> Sequence[ir.Value | None]:
+    """Messages of a mapping; what goes wrong in it is told by name."""
+    try:
+        sent: Sequence[ir.Value | None] = place.mapping.decompose(op, relevances, rule)
+    except GraphLRPError:
+        raise
+    except Exception as error:
+        raise mapping_failed(place.node, type(place.mapping), "messages", error) from error
+    count = len(place.node.inputs)
+    if len(sent) != count or not all(message is None or isinstance(message, ir.Value) for message in sent):
+        kind = type(place.mapping)
+        raise PluginError(
+            f"{place.operator} node {place.name!r}: {kind.__module__}.{kind.__qualname__} must return an emitted message or None"
+            f" for each of its {count} input(s), not {list(sent)!r}"
+        )
+    return sent
 
 
 def _shaped(op: Emitter, place: Place, message: ir.Value, value: ir.Value) -> ir.Value:

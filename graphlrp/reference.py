@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx.inliner
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from scipy.special import erf
@@ -247,6 +248,9 @@ OPERATORS = (Conv, ConvTranspose, MaxPool, AveragePool, LpPool, GlobalMaxPool, G
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
     """The reference evaluator of a model, with the operators above."""
+    if model.functions:
+        # onnx 1.23 takes the last of several overloads of a function for all of them.
+        model = onnx.inliner.inline_local_functions(model)
     return ReferenceEvaluator(model, new_ops=list(OPERATORS))
 
 

@@ -35,9 +35,12 @@ def check_output(output: ir.Value) -> None:
 
 
 def initial_relevance(
-    op: Emitter, output: ir.Value, initial: str, class_axis: int, *, weights: bool
+    op: Emitter, output: ir.Value, initial: str, class_axis: int, *, weights: bool, checks_index: bool
 ) -> tuple[ir.Value, ir.Value]:
-    """Initial relevance, shaped like the explained output, and the input that chooses the target."""
+    """Initial relevance, shaped like the explained output, and the input that chooses the target.
+
+    With ``checks_index`` the graph itself fails on an index that is no class, for where no Python checks it.
+    """
     axes = rank(output)
     batch_dimension = output.shape[0] if output.shape is not None else None
     if weights:
@@ -62,7 +65,9 @@ def initial_relevance(
     one = op.number(np.asarray(1, np.int64))
     count = op.Reshape(op.shape([op.size(output, class_axis)]), op.number(np.zeros(0, np.int64)))
     classes = op.Range(zero, count, one)
-    hot = op.Cast(op.Equal(op.Unsqueeze(index, op.integers([1])), classes), to=int(op.dtype))
+    # Gather refuses an index beyond the last class, which a comparison would answer with no relevance at all.
+    checked = op.Gather(classes, index) if checks_index else index
+    hot = op.Cast(op.Equal(op.Unsqueeze(checked, op.integers([1])), classes), to=int(op.dtype))
     if initial == "contrastive":
         rest = op.Cast(op.Max(op.Sub(count, one), one), to=int(op.dtype))
         hot = op.Sub(hot, op.Div(op.Sub(1.0, hot), rest))

@@ -235,10 +235,18 @@ def test_scalar_and_whole_numbered_outputs() -> None:
 
 
 def test_whole_numbered_inputs() -> None:
-    model = single(helper.make_node("Gather", ["w", "x"], ["y"], name="embed"), weights={"w": np.ones((5, 3), np.float32)})
+    model = single(helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT))
     model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.INT64, ["N"]))
-    with pytest.raises(ModelError, match=r"no real-valued input to explain \(inputs: x \(INT64\)\).*explain="):
+    with pytest.raises(ModelError, match=r"no real-valued input to explain \(inputs: x \(INT64\)\).*embeddings.*explain="):
         graphlrp.load(model)
+    with pytest.raises(ModelError, match=r"explain: 'x' holds integers \(INT64\), and no Gather looks them up"):
+        graphlrp.load(model, explain="x")
+
+
+@pytest.mark.parametrize("explain", [(), [], ("x", "x")])
+def test_names_to_explain(explain: list[str]) -> None:
+    with pytest.raises(InputError, match="name one or more values, each once"):
+        graphlrp.load(single(helper.make_node("Relu", ["x"], ["y"])), explain=explain)
 
 
 @pytest.mark.parametrize("name", ["target", "relevance", "ledger"])

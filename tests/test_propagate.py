@@ -439,7 +439,7 @@ def test_targets_of_all_kinds() -> None:
     for size in (1, 3):
         parts = explainer(x, mixed, batch_size=size)
         np.testing.assert_allclose(parts.relevance, maps[mixed, rows], rtol=1e-7, atol=1e-10 * scale)
-        np.testing.assert_allclose(parts.ledger["score"].received, f[rows, mixed], rtol=1e-9)
+        np.testing.assert_allclose(parts.ledger["score"].relevance_in, f[rows, mixed], rtol=1e-9)
 
 
 def test_initial_relevance() -> None:
@@ -530,3 +530,19 @@ def test_class_out_of_range_where_the_number_of_classes_is_dynamic() -> None:
     net = Network(x=("N", "C"))
     with pytest.raises(graphlrp.InputError, match="class 7 is out of range"):
         graphlrp.load(net.model(net("Relu", "x")), dtype="float64")(np.ones((2, 4)), 7)
+
+
+def test_embedded_rows_stand_for_identifiers() -> None:
+    """Integers have no relevance; the rows that they look up have, one relevance per component of each row."""
+    net = Network(ids=["N", 6])
+    net.inputs[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    table, head = normal(7, 4), normal(4, 3)
+    rows = net("Gather", table, net("Unsqueeze", "ids", np.array([2])), name="look up")
+    score = net("MatMul", net("ReduceSum", net("Squeeze", rows, np.array([2])), np.array([1]), keepdims=0), head)
+    model = net.model(score)
+    ids = np.random.default_rng(0).integers(0, 7, size=(5, 6))
+    explanation = graphlrp.load(model, "epsilon", dtype="float64", ledger="strict")(ids)
+    contributions = table[ids] * head.T[explanation.target][:, None, :]
+    np.testing.assert_allclose(explanation.relevance.reshape(5, 6, 4), contributions, rtol=1e-3)
+    named = graphlrp.load(model, "epsilon", dtype="float64", explain="ids")(ids)
+    np.testing.assert_array_equal(named.relevance, explanation.relevance)

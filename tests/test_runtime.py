@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto
 
 import graphlrp
 from tests.builders import residual_network
+from tests.networks import Network
 
 
 def data(count: int) -> np.ndarray:
@@ -27,7 +29,7 @@ def test_batches_give_what_one_run_gives_and_report_progress() -> None:
     np.testing.assert_array_equal(parts.target, whole.target)
     assert parts.conservation_error.shape == (11,)
     assert len(parts.ledger) == len(whole.ledger)
-    assert parts.ledger.worst.received.shape == (11,)
+    assert parts.ledger.worst.relevance_in.shape == (11,)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
@@ -89,3 +91,22 @@ def test_saved_nodes_say_who_made_them(tmp_path: Path) -> None:
         ("graphlrp.rule", "Flat()"),
     }
     assert {p.key for p in model.metadata_props} >= {"graphlrp.composite", "graphlrp.explains"}
+
+
+def test_a_saved_file_refuses_a_class_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "explainer.onnx"
+    graphlrp.load(residual_network(), "epsilon").save(path)
+    session = onnxruntime.InferenceSession(str(path))
+    x = np.zeros((1, 2, 8, 8), np.float32)
+    assert np.isfinite(session.run(None, {"input": x, "target": np.array([2])})[1]).all()
+    with pytest.raises(Exception, match="out of data bounds"):
+        session.run(None, {"input": x, "target": np.array([3])})
+
+
+def test_relevance_that_blows_up_is_told() -> None:
+    net = Network(TensorProto.FLOAT, x=["N", 2])
+    difference = net("Gemm", "x", np.array([[1.0], [-1.0]]), np.array([1.0]), name="difference")
+    model = net.model(net("Gemm", difference, np.array([[1.0, 2.0]]), name="head"))
+    x = np.array([[1.0, 1.0 - 1e-7]], np.float32)
+    with pytest.warns(graphlrp.RelevanceWarning, match="relevance grew to .* times the explained value under 'Epsilon"):
+        graphlrp.load(model, graphlrp.Epsilon(1e-9), bias="ignore")(x)

@@ -9,6 +9,8 @@ from typing import TypeAlias
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from graphlrp.errors import GraphLRPError, ModelError
+from graphlrp.ir.functions import EmitOperators, InlineFunctions, Table
 from graphlrp.ir.passes.affine import fold_affine
 from graphlrp.ir.passes.layout import sink_transposes
 from graphlrp.ir.passes.padding import fold_padding
@@ -17,7 +19,6 @@ from graphlrp.ir.passes.standard import (
     convert_operator_set,
     fold_constants,
     infer_shapes,
-    inline_functions,
     lift_constants,
     remove_no_operations,
 )
@@ -34,19 +35,24 @@ class PassNote:
     note: str
 
 
-def standard_passes(dtype: ir.DataType) -> tuple[Pass, ...]:
-    """The passes every model goes through, in order."""
+def all_passes(dtype: ir.DataType, table: Table, registered: Sequence[Pass] = ()) -> tuple[Pass, ...]:
+    """The passes a model goes through, in order: the standard ones, then those that plugins registered.
+
+    ``table`` holds the operators that mappings are registered for.
+    """
     return (
-        inline_functions,
+        InlineFunctions(table),
         convert_operator_set,
         lift_constants,
         Precision(dtype),
         fold_constants,
         remove_no_operations,
+        EmitOperators(table, dtype),
         infer_shapes,
         sink_transposes,
         fold_padding,
         fold_affine,
+        *registered,
         infer_shapes,
     )
 
@@ -59,7 +65,14 @@ def canonicalise(model: ir.Model, passes: Sequence[Pass]) -> list[PassNote]:
     common.NameFixPass()(model)
     notes = []
     for apply in passes:
-        note = apply(model)
+        name = getattr(apply, "__name__", type(apply).__name__).replace("_", " ")
+        try:
+            note = apply(model)
+        except GraphLRPError:
+            raise
+        except Exception as error:
+            module = getattr(apply, "__module__", "?")
+            raise ModelError(f"the pass {name!r} of {module} fails on this model: {type(error).__name__}: {error}") from error
         if note:
-            notes.append(PassNote(getattr(apply, "__name__", type(apply).__name__).replace("_", " "), note))
+            notes.append(PassNote(name, note))
     return notes

@@ -37,6 +37,10 @@ class Emitter(OpBuilder):
         self.dtype: ir.DataType = ir.DataType.FLOAT
         self.batch_dimension: Any = None
         """The batch as shapes name it, None where it has no name."""
+        self.bodies: Mapping[ir.OperatorIdentifier, ir.Function] = {}
+        """Functions of the model, by what nodes call them."""
+        self.differentiate: Callable[..., Sequence[ir.Value]] = _no_mappings
+        """How ``vector_jacobian`` walks back; whoever knows the mappings sets it."""
         self._absorbed: list[tuple[str, Callable[[], ir.Value]]] = []
         self._multiples: dict[ir.Value, frozenset[ir.Value]] = {}
         self._props: dict[str, str] = {}
@@ -152,6 +156,53 @@ class Emitter(OpBuilder):
         )
         return value
 
+    # Functions and their derivatives
+
+    def repeat(self, node: ir.Node, inputs: Sequence[ir.Value | None]) -> Sequence[ir.Value]:
+        """Emit a node of the model once more, at other inputs of the same shapes; a call of a function is spelled out."""
+        function = self.bodies.get(node.op_identifier())
+        if function is not None:
+            for inner in function:
+                # Without a version of its operator, the builder infers no shape.
+                inner.version = inner.version or function.opset_imports.get(inner.domain)
+            attributes: dict[str, Any] = dict(node.attributes)
+            result = self.builder.call_inline(function, *inputs, **attributes)
+            outputs = [result] if isinstance(result, ir.Value) else list(result)
+        else:
+            copy = ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), num_outputs=len(node.outputs))
+            for value, output in zip(copy.outputs, node.outputs, strict=True):
+                value.name = f"{output.name}/repeated_{self.graph.num_nodes()}"
+            self.builder.add_node(copy)
+            outputs = list(copy.outputs)
+        for value, output in zip(outputs, node.outputs, strict=True):
+            value.type, value.shape = output.type, output.shape
+        return outputs
+
+    def has_body(self, node: ir.Node) -> bool:
+        """Whether a node calls a function of the model."""
+        return node.op_identifier() in self.bodies
+
+    def vector_jacobian(self, output: ir.Value, inputs: Sequence[ir.Value], signal: ir.Value, rule: Any) -> Sequence[ir.Value]:
+        """Emit Σ_j ∂output_j/∂x_i · signal_j for every x of ``inputs``, from which ``output`` was emitted.
+
+        Every node in between needs a mapping with a ``gradient``. Nothing of it is booked.
+
+        Args:
+            output: the emitted value.
+            inputs: emitted values that ``output`` is computed from.
+            signal: shaped like ``output``.
+            rule: the gradient rule, which decides what happens at rectifiers.
+
+        Raises:
+            UnsupportedOperatorError, RuleError: a node in between has no mapping, or its mapping no gradient.
+        """
+        booked, ledger = self._absorbed, self.ledger
+        self._absorbed, self.ledger = [], False
+        try:
+            return self.differentiate(self, output, inputs, signal, rule)
+        finally:
+            self._absorbed, self.ledger = booked, ledger
+
     # Denominators
 
     @property
@@ -183,14 +234,19 @@ class Emitter(OpBuilder):
         self.absorb("dead", lambda: self.Where(empty, relevance, self.scalar(0.0)))
         return self.Where(empty, self.scalar(0.0), self.Div(relevance, self.Where(empty, self.scalar(1.0), z)))
 
-    def divide_one_sided(self, relevance: ir.Value, z: ir.Value, level: float | None = None) -> ir.Value:
+    def divide_one_sided(self, relevance: ir.Value, z: ir.Value, level: float | None = None, *, factor: float = 1.0) -> ir.Value:
         """``relevance / z`` for a ``z`` that is a sum of terms of one sign, so that it is empty only if all of them are zero.
 
         An empty sum equals ``level``; without one, ``z`` is not negative and guarded here. Where it is empty, the quotient is a
-        finite number that meets zero contributions only, and the relevance is booked as ``dead``.
+        finite number that meets zero contributions only, and the relevance, times ``factor``, is booked as ``dead``.
         """
         guarded, empty = (self.Max(z, self.tiny), 0.0) if level is None else (z, level)
-        self.absorb("dead", lambda: self.Where(self.Equal(z, empty), relevance, self.scalar(0.0)))
+
+        def dead() -> ir.Value:
+            lost = relevance if factor == 1 else self.Mul(relevance, factor)
+            return self.Where(self.Equal(z, empty), lost, self.scalar(0.0))
+
+        self.absorb("dead", dead)
         return self.Div(relevance, guarded)
 
     def scalar(self, number: float) -> ir.Value:
@@ -282,6 +338,10 @@ class Emitter(OpBuilder):
                 value = self.Transpose(value, perm=[named[0], *(a for a in range(axes) if a != named[0])])
         flat = self.Reshape(value, self.Concat(batch, self.integers([-1]), axis=0))
         return self.ReduceSum(flat, self.integers([1]), keepdims=0)
+
+
+def _no_mappings(*arguments: Any) -> Sequence[ir.Value]:
+    raise ValueError("there are no derivatives here: forward_messages emits the operator itself")
 
 
 def _cofactor(value: ir.Value, factor: ir.Value) -> ir.Value | None:

@@ -15,10 +15,15 @@ from typing import Any, Protocol
 import networkx
 import onnx_ir as ir
 
-from graphlrp.errors import ModelError, UnsupportedOperatorError
+from graphlrp.errors import GraphLRPError, ModelError, PluginError, UnsupportedOperatorError
 from graphlrp.ir.facts import Bounds, Facts
 
 _DECIDING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
+
+_MOVES = frozenset({"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice"})
+
+_IDENTIFIERS = frozenset({ir.DataType.INT64, ir.DataType.INT32})
+"""Element types of words, users and other things that are numbered and looked up."""
 
 
 class Lowered(Protocol):
@@ -113,7 +118,8 @@ def lower(
     Args:
         model: the canonical model.
         table: (domain, operator) -> mapping class.
-        explain: names of the inputs or intermediate values to explain; every real-valued input by default.
+        explain: names of the inputs or intermediate values to explain; every real-valued input by default, or else the rows
+            of embeddings that integer inputs look up.
         output: name of the output or intermediate value to explain; by default the first real-valued output, with a
             terminal softmax, log-softmax or sigmoid removed.
 
@@ -123,6 +129,21 @@ def lower(
     """
     inputs = _explained_inputs(model, explain)
     target, removed = _explained_output(model, output)
+    return between(model, table, inputs, target, removed)
+
+
+def between(
+    model: ir.Model,
+    table: Dictionary[tuple[str, str], MappingClass],
+    inputs: list[ir.Value],
+    target: ir.Value,
+    removed: Sequence[str] = (),
+) -> MappingGraph:
+    """The mappings between some values of a model and another one.
+
+    Raises:
+        ModelError, UnsupportedOperatorError: as ``lower`` says.
+    """
     facts = Facts(model.graph, inputs)
     if not facts.active(target):
         _explain_independence(model, inputs, target, facts)
@@ -130,11 +151,16 @@ def lower(
     missing = [node for node in cone if _key(node) not in table]
     if missing:
         raise UnsupportedOperatorError([(node.name or "", node.domain, node.op_type) for node in missing])
-    graph = MappingGraph(model, inputs, target, facts, removed=removed)
+    graph = MappingGraph(model, inputs, target, facts, removed=list(removed))
     by_node: dict[ir.Node, Place] = {}
     for node in cone:
-        mapping = table[_key(node)].lower(node, facts)
-        facts.set_bounds(node.outputs[0], mapping.bounds())
+        try:
+            mapping = table[_key(node)].lower(node, facts)
+            facts.set_bounds(node.outputs[0], mapping.bounds())
+        except GraphLRPError:
+            raise
+        except Exception as error:
+            raise mapping_failed(node, table[_key(node)], "lowering", error) from error
         place = Place(node, mapping, graph)
         by_node[node] = place
         graph.places.append(place)
@@ -145,6 +171,12 @@ def lower(
                 graph.network.add_edge(by_node[producer], place, value=value)
     _measure(graph)
     return graph
+
+
+def mapping_failed(node: ir.Node, mapping: Any, what: str, error: Exception) -> PluginError:
+    """The error of a mapping class that fails, with the class and its module by name."""
+    name = f"{mapping.__module__}.{mapping.__qualname__}"
+    return PluginError(f"{operator_name(node)} node {node.name!r}: {what} by {name} failed: {type(error).__name__}: {error}")
 
 
 def _key(node: ir.Node) -> tuple[str, str]:
@@ -159,11 +191,42 @@ def _explained_inputs(model: ir.Model, explain: Sequence[str] | None) -> list[ir
         whole = [v for v in model.graph.inputs if v.dtype in (ir.DataType.UINT8, ir.DataType.INT8)]
         if whole:
             return whole
+        embedded = [row for value in model.graph.inputs for row in _embedded_rows(value)]
+        if embedded:
+            return embedded
         listed = ", ".join(f"{v.name} ({v.dtype})" for v in model.graph.inputs)
         raise ModelError(
-            f"the model has no real-valued input to explain (inputs: {listed or 'none'}); name a value with explain=..."
+            f"the model has no real-valued input to explain (inputs: {listed or 'none'}) and looks none of them up in a table of"
+            " embeddings; name an inner value with explain=..."
         )
-    return [find_value(model, name) for name in explain]
+    values: list[ir.Value] = []
+    for value in (find_value(model, name) for name in explain):
+        if value.is_graph_input() and value.dtype in _IDENTIFIERS:
+            rows = _embedded_rows(value)
+            if not rows:
+                raise ModelError(
+                    f"explain: {value.name!r} holds integers ({value.dtype}), and no Gather looks them up in a table of"
+                    " embeddings; name the real-valued value that they become"
+                )
+            values += [row for row in rows if row not in values]
+        elif value not in values:
+            values.append(value)
+    return values
+
+
+def _embedded_rows(identifiers: ir.Value) -> list[ir.Value]:
+    """The rows of tables that integers, reshaped or cast on their way, look up: what is explained in their place."""
+    if identifiers.dtype not in _IDENTIFIERS:
+        return []
+    rows: list[ir.Value] = []
+    for node, index in identifiers.uses():
+        table = node.inputs[0]
+        if node.op_type == "Gather" and index == 1 and table is not None and table.const_value is not None:
+            if table.dtype is not None and table.dtype.is_floating_point():
+                rows.append(node.outputs[0])
+        elif node.op_type in _MOVES and index == 0:
+            rows += _embedded_rows(node.outputs[0])
+    return rows
 
 
 def find_value(model: ir.Model, name: str) -> ir.Value:

@@ -104,6 +104,19 @@ class Mapping:
 
     # What a plugin writes
 
+    def forward_messages(self, op: Emitter) -> ir.Value | Sequence[ir.Value]:
+        """Emit what the node computes, z_j, from ``self.inputs``; only for operators that ONNX Runtime does not know.
+
+        What is emitted becomes the body of a model-local function, so the node stays one node. Return the output, or one
+        value per output. Not used where the model itself brings a function for the operator.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.forward_messages")
+
+    @classmethod
+    def emits_operator(cls) -> bool:
+        """Whether the class has ``forward_messages``."""
+        return cls.forward_messages is not Mapping.forward_messages
+
     def bounds(self) -> Bounds:
         """Bounds of the first output, as far as those of the inputs tell (``self.facts.bounds``)."""
         return UNBOUNDED
@@ -119,13 +132,49 @@ class Mapping:
     def gradient(self, op: Emitter, gradient: ir.Value, rule: Gradient) -> Messages | ir.Value:
         """Emit the vector-Jacobian product of the first output, for the gradient rules.
 
+        By default, that of the node's body, if the node has one: an operator of ``forward_messages``, a fused pattern or a
+        function of the model.
+
         Raises:
             RuleError: the mapping has none.
         """
-        raise RuleError(
-            f"{self.node.op_type} node {self.node.name!r}: {type(self).__name__} has no gradient, so gradient rules cannot"
-            " be used; give the mapping a gradient() method or use another composite"
-        )
+        if not op.has_body(self.node):
+            raise RuleError(
+                f"{self.node.op_type} node {self.node.name!r}: {type(self).__name__} has no gradient, so gradient rules cannot"
+                " be used; give the mapping a gradient() method or use another composite"
+            )
+        return self.differentiate(op, [self.inputs[index] for index in self.active], gradient, rule)  # type: ignore[misc]
+
+    # What it may use
+
+    def differentiate(
+        self, op: Emitter, point: Sequence[ir.Value], signal: ir.Value, rule: Gradient | None = None
+    ) -> list[ir.Value | None]:
+        """Emit Σ_j ∂f_j/∂x_i(point) · signal_j, per input of the node, for its body f or, without one, the operator itself.
+
+        Args:
+            op: emits.
+            point: one value per active input, shaped like it: where f is differentiated.
+            signal: shaped like the first output.
+            rule: what happens at rectifiers inside, by default the gradient.
+
+        Raises:
+            UnsupportedOperatorError, RuleError: a node of the body has no mapping, or its mapping no gradient.
+        """
+        if len(point) != len(self.active):
+            raise RuleError(
+                f"{self.node.op_type} node {self.node.name!r}: {len(self.active)} inputs are active, not {len(point)}"
+            )
+        # Copies: where one value enters twice, its derivatives are told apart.
+        copies = [op.shaped(op.Identity(value), value) for value in point]
+        values = list(self.inputs)
+        for index, copy in zip(self.active, copies, strict=True):
+            values[index] = copy
+        output = op.repeat(self.node, values)[0]
+        messages: list[ir.Value | None] = [None] * len(values)
+        for index, message in zip(self.active, op.vector_jacobian(output, copies, signal, rule or Gradient()), strict=True):
+            messages[index] = message
+        return messages
 
     # What the scheduler calls
 
@@ -193,6 +242,11 @@ class LinearMapping(Mapping):
     def additive(self, op: Emitter) -> ir.Value | None:
         """b_j as a value that broadcasts to the output; None if there is none."""
         return None
+
+    def forward_messages(self, op: Emitter) -> ir.Value:
+        """Σ_i x_i w_ij + b_j, by ``apply`` and ``additive``."""
+        z, bias = self.apply(op, self.x, self.weight(op)), self.additive(op)
+        return z if bias is None else op.Add(z, bias)
 
     # What rules call
 

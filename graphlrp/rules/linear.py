@@ -87,17 +87,23 @@ class AlphaBeta(Rule):
         for coefficient, side, other in ((self.alpha, positive, negative), (self.beta, negative, positive)):
             if side is None:
                 continue
-            share = self._share(op, coefficient, relevance, side, other)
+            # A coefficient that does not depend on the data is multiplied into weights, not into relevance.
+            scales = coefficient not in (0, 1) and side.z is not None
+            scaled = [w.scaled(op, coefficient) for _, w in side.parts] if scales else []
+            folded = bool(scaled) and None not in scaled and (not self.renormalize or other is None)
+            share = relevance if folded else self._share(op, coefficient, relevance, side, other)
             if share is None:
                 continue
             if side.z is None:
                 op.absorb("dead", lambda share=share: share)  # type: ignore[misc]
                 continue
-            s = op.divide_one_sided(share, side.z, side.level)
+            factor = coefficient if folded else 1.0
+            s = op.divide_one_sided(share, side.z, side.level, factor=factor)
             if side.bias is not None:
-                shares.append((s, side.bias))
+                shares.append((s, side.bias if factor == 1 else op.Mul(side.bias, factor)))
             by_input: dict[ir.Value, list[ir.Value]] = {}
-            for x, weight in side.parts:
+            weights = [w for w in scaled if w is not None] if folded else [w for _, w in side.parts]
+            for (x, _), weight in zip(side.parts, weights, strict=True):
                 by_input.setdefault(x, []).append(mapping.adjoint(op, s, weight))
             messages += [op.Mul(x, op.total(adjoints)) for x, adjoints in by_input.items()]
         message = op.total(messages) if messages else op.Mul(mapping.x, 0.0)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from graphlrp.errors import RuleError
 from graphlrp.rules import select
+from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
 from graphlrp.rules.linear import (
     AlphaBeta,
@@ -16,6 +17,7 @@ from graphlrp.rules.linear import (
     Gamma,
     Gradient,
     GuidedBackprop,
+    Pass,
     WSquare,
     ZBounds,
     ZPlus,
@@ -128,20 +130,59 @@ PRESETS: dict[str, Callable[..., Composite]] = {
 }
 """The built-in presets by name."""
 
+RULES: dict[str, type[Rule]] = {
+    "epsilon": Epsilon,
+    "alpha-beta": AlphaBeta,
+    "z-plus": ZPlus,
+    "flat": Flat,
+    "w-square": WSquare,
+    "z-bounds": ZBounds,
+    "gamma": Gamma,
+    "pass": Pass,
+    "gradient": Gradient,
+    "deconvolution": Deconvolution,
+    "guided-backprop": GuidedBackprop,
+}
+"""The built-in rules by name."""
 
-def make(name: str, presets: Mapping[str, Callable[..., Composite]], **parameters: object) -> Composite:
-    """Make the preset ``name`` out of ``presets`` with parameters.
+
+def make(
+    name: str, presets: Mapping[str, Callable[..., Composite]], rules: Mapping[str, type[Rule]], **parameters: object
+) -> Composite:
+    """Make the preset ``name`` out of ``presets`` with parameters; or a rule of ``rules``, for every mapping that takes it.
 
     Raises:
-        RuleError: no such preset, or it does not take these parameters, or needs some that are not given.
+        RuleError: no such preset or rule, or it does not take these parameters, or needs some that are not given.
     """
+    if name not in presets and name not in rules:
+        raise RuleError(
+            f"unknown composite {name!r}; there are auto, {', '.join(sorted(presets))}; rules for every mapping:"
+            f" {', '.join(sorted(rules.keys() - presets.keys()))}"
+        )
     if name not in presets:
-        raise RuleError(f"unknown composite {name!r}; there are auto, {', '.join(sorted(presets))}")
+        rule = make_rule(name, rules, **parameters)
+        return Composite([(select.every(), rule)], str(rule))
+    _bind("composite", name, presets[name], parameters)
+    return presets[name](**parameters)
+
+
+def make_rule(name: str, rules: Mapping[str, type[Rule]], **parameters: object) -> Rule:
+    """Make the rule ``name`` out of ``rules``.
+
+    Raises:
+        RuleError: no such rule, or wrong parameters.
+    """
+    if name not in rules:
+        raise RuleError(f"unknown rule {name!r}; there are {', '.join(sorted(rules))}")
+    _bind("rule", name, rules[name], parameters)
+    return rules[name](**parameters)
+
+
+def _bind(kind: str, name: str, function: Callable[..., object], parameters: Mapping[str, object]) -> None:
     try:
-        inspect.signature(presets[name]).bind(**parameters)
+        inspect.signature(function).bind(**parameters)
     except TypeError as error:
         raise RuleError(
-            f"composite {name!r}: {error}; its parameters are {inspect.signature(presets[name])}, give them with"
-            f" graphlrp.composite({name!r}, ...)"
+            f"{kind} {name!r}: {error}; its parameters are {str(inspect.signature(function)).partition(' ->')[0]}, give them with"
+            f" graphlrp.{kind}({name!r}, ...)"
         ) from None
-    return presets[name](**parameters)

@@ -34,6 +34,10 @@ class Weight(ABC):
     def square(self, op: Emitter) -> Weight:
         """w²."""
 
+    def scaled(self, op: Emitter, factor: float) -> Weight | None:
+        """factor · w, if that costs nothing while the model runs; else None."""
+        return None
+
 
 @dataclass(frozen=True)
 class EqualWeight(Weight):
@@ -90,6 +94,16 @@ class TensorWeight(Weight):
     def square(self, op: Emitter) -> Weight:
         """w²."""
         return TensorWeight(op.Mul(self.value, self.value), Bounds(0))
+
+    def scaled(self, op: Emitter, factor: float) -> Weight | None:
+        """A product that ONNX Runtime computes when it loads the model; None for weights that come from its inputs."""
+        value = self.value
+        while (node := value.producer()) is not None and node.inputs and node.inputs[0] is not None:
+            value = node.inputs[0]
+        if value.const_value is None:
+            return None
+        ends = (self.bounds.low * factor, self.bounds.high * factor)
+        return TensorWeight(op.Mul(self.value, factor), Bounds(min(ends), max(ends)))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Showing relevance: colours, overlays and figures.
 
 ``colour`` maps relevance to symmetric colours, ``overlay`` lays it over the picture, ``figure`` draws what a
-person would publish, and ``signal`` does so for inputs that are no pictures. Everything takes arrays: nothing
-here knows how the relevance came about.
+person would publish, and ``signal`` does so for inputs that are no pictures. All of these take arrays and do not
+know how the relevance came about. ``network`` draws a plan: the network, its rules and its relevance.
 """
 
 from graphlrp.visual.colour import (
@@ -16,6 +16,7 @@ from graphlrp.visual.colour import (
 )
 from graphlrp.visual.explanation import explanation_panels, explanation_to_figure, save_explanation
 from graphlrp.visual.figure import Panel, explanation_caption, explanation_figure, save_figure
+from graphlrp.visual.network import network_figure, save_network
 from graphlrp.visual.overlay import overlay, positive_mask, relevance_overlay
 from graphlrp.visual.signal import SignalPanel, save_signal_figure, signal_figure
 
@@ -30,6 +31,7 @@ __all__ = [
     "explanation_panels",
     "explanation_to_figure",
     "heatmap",
+    "network_figure",
     "normalise",
     "overlay",
     "pixel_relevance",
@@ -38,6 +40,7 @@ __all__ = [
     "relevance_scale",
     "save_explanation",
     "save_figure",
+    "save_network",
     "save_signal_figure",
     "signal_figure",
 ]

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from graphlrp.visual.colour import ColourMap, Pixels
@@ -26,6 +29,12 @@ BAR_THICKNESS = 0.07
 LOWEST_BAR = 0.6  # less would let the numbers beside a vertical bar touch each other
 FRAME_COLOUR = "#b4b4b4"
 _BAR_TEXT_GAP = 0.05
+_CANVASES = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
+_UNDATED: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
 
 
 class Page:
@@ -110,8 +119,15 @@ class Page:
         label = left + vertical_bar_width(scale, clipped) - 0.5 * NOTE.line_height
         self._text("relevance", label, top + 0.5 * height, NOTE, "center", "center", 90.0)
 
-    def write(self, path: str | Path, dpi: float) -> Path:
-        """Write the page as PNG.
+    def canvas(self) -> Axes:
+        """Invisible axes over the whole page, for shapes: their units are inches from the upper left corner."""
+        axes = self.figure.add_axes((0.0, 0.0, 1.0, 1.0), facecolor="none")
+        axes.set_axis_off()
+        axes.set(xlim=(0.0, self.width), ylim=(self.height, 0.0))
+        return axes
+
+    def write(self, path: str | Path, dpi: float, kind: Literal["png", "svg", "pdf"] = "png") -> Path:
+        """Write the page.
 
         The bytes go to a temporary file beside ``path`` that then takes its place in one step, so nobody ever
         reads half a picture and a failure leaves what was there before. They hold no date and no version: the
@@ -120,6 +136,7 @@ class Page:
         Args:
             path: where to; its folder is made if it is missing.
             dpi: pixels per inch.
+            kind: of file.
 
         Returns:
             The path.
@@ -129,8 +146,10 @@ class Page:
         """
         content = io.BytesIO()
         self.figure.set_dpi(dpi)
-        canvas: Any = FigureCanvasAgg(self.figure)  # matplotlib does not say what its canvases take
-        canvas.print_png(content, metadata={"Software": None})
+        canvas: Any = _CANVASES[kind](self.figure)  # matplotlib does not say what its canvases take
+        # Without the salt, the identifiers inside an SVG would be drawn by lot; paths look the same without the font.
+        with rc_context({"svg.hashsalt": "graphlrp", "svg.fonttype": "path", "pdf.fonttype": 42}):
+            getattr(canvas, f"print_{kind}")(content, metadata=_UNDATED[kind])
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")

@@ -102,6 +102,16 @@ def shortened(text: str, face: Face, width: float) -> str:
     return text + "…"
 
 
+def abbreviated(text: str, face: Face, width: float) -> str:
+    """The text, with an ellipsis for its middle if it is wider than ``width`` inches: names differ at their ends."""
+    kept = len(text)
+    result = text
+    while kept > 1 and width_of(result, face) > width:
+        kept -= 1
+        result = f"{text[: kept // 2]}…{text[len(text) - (kept + 1) // 2 :]}"
+    return result
+
+
 def number(value: float) -> str:
     """Three significant digits, with the minus sign and the powers of ten of a printed text."""
     mantissa, _, exponent = f"{value + 0.0:.3g}".partition("e")

@@ -11,8 +11,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import graphlrp
-from graphlrp.ir.canonical import canonicalise, standard_passes
+from graphlrp.ir.canonical import all_passes, canonicalise
 from graphlrp.ir.reading import read_model
+from graphlrp.plugins.manager import Plugins
 from tests.builders import residual_network, tensor
 
 node = helper.make_node
@@ -39,7 +40,7 @@ def model(
 
 def operators(proto: onnx.ModelProto) -> list[str]:
     canonical = read_model(proto)
-    canonicalise(canonical, standard_passes(ir.DataType.FLOAT))
+    canonicalise(canonical, all_passes(ir.DataType.FLOAT, Plugins().mappings))
     return [n.op_type for n in canonical.graph]
 
 

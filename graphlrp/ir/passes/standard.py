@@ -1,9 +1,10 @@
-"""Passes that bring a model to the form everything later relies on: one operator set, one precision, no functions."""
+"""Passes that bring a model to the form everything later relies on: one operator set, one precision, nothing left to fold."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,15 +26,6 @@ FOLD_LIMIT = 4_000_000
 _REAL = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE)
 
 
-def inline_functions(model: ir.Model) -> str | None:
-    """Replace calls of model-local functions by their bodies."""
-    if not model.functions:
-        return None
-    count = len(model.functions)
-    common.InlinePass()(model)
-    return f"{count} model-local function(s) inlined"
-
-
 def convert_operator_set(model: ir.Model) -> str | None:
     """Convert to operator set ``OPSET`` if the model's is older.
 
@@ -51,9 +43,17 @@ def convert_operator_set(model: ir.Model) -> str | None:
             f"the model uses operator set {version}; the oldest supported one is {OLDEST_OPSET}: export the model again"
             " or convert it with onnx.version_converter"
         )
+    # The converter would inline functions: graphs are converted one by one, those of functions by themselves.
+    functions = dict(model.functions)
+    model.functions.clear()
     with _quiet():
         try:
             version_converter.convert_version(model, OPSET, fallback=True)
+            for identifier, function in functions.items():
+                body = ir.Model(function.graph, ir_version=model.ir_version)
+                version_converter.convert_version(body, OPSET, fallback=True)
+                attributes = list(function.attributes.values())
+                model.functions[identifier] = ir.Function(*identifier, graph=body.graph, attributes=attributes)
         except Exception as error:
             raise ModelError(f"cannot convert the model from operator set {version} to {OPSET}: {error}") from error
     if model.graph.opset_imports.get("") != OPSET:
@@ -98,7 +98,12 @@ class Precision:
             changed += 1
         for value in graph.inputs:
             changed += self._retype(value)
-        for node in graph.all_nodes():
+        functions = [function.graph for function in model.functions.values()]
+        for node in (node for part in (graph, *functions) for node in part.all_nodes()):
+            number = node.attributes.get("value_float") or node.attributes.get("value_floats")
+            if node.op_type == "Constant" and number is not None:
+                node.attributes.clear()
+                node.attributes["value"] = ir.AttrTensor("value", ir.tensor(np.asarray(number.value, self.dtype.numpy())))
             for attribute in list(node.attributes.values()):
                 if attribute.type == ir.AttributeType.TENSOR:
                     tensor = attribute.as_tensor()
@@ -254,13 +259,24 @@ def _fold_filled_tensors(node: ir.Node) -> bool | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the libraries' notes on what they do; each pass says itself what it did."""
+    """Silence the libraries' notes on what they do; each pass says itself what it did.
+
+    Levels of loggers belong to the process: the first thread that enters lowers them, the last that leaves puts them back.
+    """
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    with _levels_lock:
+        _levels.append([logger.level for logger in loggers] if not _levels else _levels[0])
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        with _levels_lock:
+            levels = _levels.pop()
+            if not _levels:
+                for logger, level in zip(loggers, levels, strict=True):
+                    logger.setLevel(level)
+
+
+_levels: list[list[int]] = []
+_levels_lock = threading.Lock()

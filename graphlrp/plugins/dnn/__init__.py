@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphlrp.plugins.dnn.activation import Clip, PiecewiseLinear, Relu, Smooth, Unchanged
 from graphlrp.plugins.dnn.convolution import Convolution, TransposedConvolution
-from graphlrp.plugins.dnn.dense import Gemm
+from graphlrp.plugins.dnn.dense import Gemm, Linear, fuse_bias
 from graphlrp.plugins.dnn.merge import Extremum, Merge, Selection
 from graphlrp.plugins.dnn.movement import (
     Concat,
@@ -30,10 +30,11 @@ from graphlrp.plugins.dnn.pooling import (
 )
 from graphlrp.plugins.dnn.product import Einsum, MatMul, Product, Quotient, Softmax
 from graphlrp.plugins.dnn.resampling import Resize
-from graphlrp.plugins.spec import RegisterMapping, hookimpl
+from graphlrp.plugins.spec import RegisterMapping, RegisterPass, hookimpl
 
 MAPPINGS = (
     Gemm,
+    Linear,
     MatMul,
     Einsum,
     Convolution,
@@ -77,3 +78,9 @@ def register_mappings(register: RegisterMapping) -> None:
     """Register the built-in family of neural networks."""
     for mapping in MAPPINGS:
         register(mapping)
+
+
+@hookimpl
+def register_passes(register: RegisterPass) -> None:
+    """Register what makes one node of several that are one layer."""
+    register(fuse_bias)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import inf, pi, sqrt
-from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -11,31 +10,12 @@ import onnx_ir as ir
 from graphlrp.errors import RuleError
 from graphlrp.ir.emitter import Emitter
 from graphlrp.ir.facts import UNBOUNDED, Bounds, Facts
-from graphlrp.plugins.mapping import Mapping
+from graphlrp.plugins.nonlinear import ComponentwiseMapping
 from graphlrp.rules.base import Rule
 from graphlrp.rules.linear import Gradient
 
 
-class Componentwise(Mapping):
-    """y_i = γ(x_i): the one input of an output receives all of its relevance."""
-
-    family: ClassVar[str] = "activation"
-    native: ClassVar[str] = "pass"
-
-    def relevance_messages(self, op: Emitter, relevance: ir.Value, rule: Rule | None) -> ir.Value:
-        """Identity; summed where the input was broadcast against a constant."""
-        return op.sum_to(relevance, self.x)
-
-    def gradient(self, op: Emitter, gradient: ir.Value, rule: Gradient) -> ir.Value:
-        """The signal times γ'(x)."""
-        return op.sum_to(op.Mul(gradient, self.derivative(op, self.x, self.output)), self.x)
-
-    def derivative(self, op: Emitter, x: ir.Value, y: ir.Value) -> ir.Value:
-        """γ'(x), given x and y = γ(x)."""
-        raise NotImplementedError(f"{type(self).__name__}.derivative")
-
-
-class Relu(Componentwise):
+class Relu(ComponentwiseMapping):
     """max(x, 0)."""
 
     operators = (("", "Relu"),)
@@ -54,7 +34,7 @@ class Relu(Componentwise):
         return rule.rectify(op, gradient, self.x)
 
 
-class Clip(Componentwise):
+class Clip(ComponentwiseMapping):
     """min(max(x, low), high), as ReLU6."""
 
     operators = (("", "Clip"),)
@@ -79,7 +59,7 @@ class Clip(Componentwise):
         return gradient if high is None else op.Where(op.LessOrEqual(self.x, high), gradient, op.scalar(0.0))
 
 
-class PiecewiseLinear(Componentwise):
+class PiecewiseLinear(ComponentwiseMapping):
     """LeakyRelu, PRelu, ThresholdedRelu, HardSigmoid, HardSwish, Abs, Elu, Selu, Celu, Shrink."""
 
     operators = (
@@ -138,7 +118,7 @@ class PiecewiseLinear(Componentwise):
         return op.Where(op.Greater(op.Abs(x), float(self.attribute("lambd", 0.5))), one, zero)
 
 
-class Smooth(Componentwise):
+class Smooth(ComponentwiseMapping):
     """Sigmoid, Tanh, Softplus, Softsign, Gelu, Mish, Swish, Erf, Exp, Log, Sqrt, Reciprocal, Pow and the like."""
 
     operators = tuple(
@@ -221,7 +201,7 @@ class Smooth(Componentwise):
         return op.Add(half, op.Mul(x, density))
 
 
-class Unchanged(Componentwise):
+class Unchanged(ComponentwiseMapping):
     """Identity, Dropout in inference, Cast between real types."""
 
     operators = (("", "Identity"), ("", "Dropout"), ("", "Cast"))

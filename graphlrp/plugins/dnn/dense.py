@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
 from graphlrp.errors import RuleError
 from graphlrp.ir.emitter import Emitter, rank
-from graphlrp.ir.facts import Facts
+from graphlrp.ir.facts import Bounds, Facts
+from graphlrp.ir.functions import Fusion
 from graphlrp.plugins.mapping import LinearMapping
 from graphlrp.rules.weights import TensorWeight, Weight
 
@@ -54,35 +55,33 @@ class Gemm(_Matrix):
             return None
         return bias if beta == 1 else op.Mul(bias, beta)
 
+    def weight(self, op: Emitter) -> Weight:
+        """α times the other factor: the sign of α decides which messages are positive."""
+        weight, alpha = super().weight(op), float(self.attribute("alpha", 1.0))
+        if alpha == 1:
+            return weight
+        assert isinstance(weight, TensorWeight)
+        ends = sorted((weight.bounds.low * alpha, weight.bounds.high * alpha))
+        return TensorWeight(op.Mul(weight.value, alpha), Bounds(*ends) if alpha else Bounds(0.0, 0.0))
+
     def apply(self, op: Emitter, x: ir.Value, weight: Weight) -> ir.Value:
-        """α A' B'."""
+        """A' B'."""
         assert isinstance(weight, TensorWeight)
         a, b = (x, weight.value) if self.active == [0] else (weight.value, x)
-        return op.Gemm(a, b, **self._attributes(self._flag("transA"), self._flag("transB")))
+        return op.Gemm(a, b, **_transposed(self._flag("transA"), self._flag("transB")))
 
     def adjoint(self, op: Emitter, s: ir.Value, weight: Weight) -> ir.Value:
-        """α s B'^T for A, α A'^T s for B, transposed back."""
+        """s B'^T for A, A'^T s for B, transposed back."""
         assert isinstance(weight, TensorWeight)
         w = weight.value
         trans_a, trans_b = self._flag("transA"), self._flag("transB")
         if self.active == [0]:
             if trans_a:  # A = (s B'^T)^T = B' s^T
-                return op.Gemm(w, s, **self._attributes(trans_b, True))
-            return op.Gemm(s, w, **self._attributes(False, not trans_b))
+                return op.Gemm(w, s, **_transposed(trans_b, True))
+            return op.Gemm(s, w, **_transposed(False, not trans_b))
         if trans_b:  # B = (A'^T s)^T = s^T A'
-            return op.Gemm(s, w, **self._attributes(True, trans_a))
-        return op.Gemm(w, s, **self._attributes(not trans_a, False))
-
-    def _attributes(self, trans_a: bool, trans_b: bool) -> dict[str, float | int]:
-        attributes: dict[str, float | int] = {}
-        if trans_a:
-            attributes["transA"] = 1
-        if trans_b:
-            attributes["transB"] = 1
-        alpha = float(self.attribute("alpha", 1.0))
-        if alpha != 1:
-            attributes["alpha"] = alpha
-        return attributes
+            return op.Gemm(s, w, **_transposed(True, trans_a))
+        return op.Gemm(w, s, **_transposed(not trans_a, False))
 
 
 class MatMulConstant(_Matrix):
@@ -113,6 +112,35 @@ class MatMulConstant(_Matrix):
             else:
                 product = op.MatMul(columns, rows)
         return op.sum_to(product, self.x)
+
+
+class Linear(MatMulConstant):
+    """y = x W + b for x of three axes or more, where ONNX has no operator with a bias: MatMul and Add as one node."""
+
+    operators = (("graphlrp", "Linear"),)
+
+    def additive(self, op: Emitter) -> ir.Value | None:
+        """b."""
+        return self.input(2)
+
+
+def _matmul_and_bias(op: Any, x: Any, w: Any, b: Any) -> Any:
+    return op.Add(op.MatMul(x, w), b)
+
+
+def _is_layer(context: Any, x: ir.Value, w: ir.Value, b: ir.Value) -> bool:
+    """Whether a product and a sum are a dense layer on more than one axis, with a bias per output."""
+    if w.const_value is None or b.const_value is None or x.shape is None or w.shape is None or b.shape is None:
+        return False
+    return len(x.shape) > 2 and len(w.shape) == 2 and list(b.shape) == [w.shape[1]]
+
+
+def fuse_bias(model: ir.Model) -> str | None:
+    """Make MatMul and Add of a dense layer on several axes one node, so that its bias is known as one."""
+    products = {node.outputs[0] for node in model.graph if node.op_type == "MatMul"}
+    if not any(value in products for node in model.graph if node.op_type == "Add" for value in node.inputs):
+        return None
+    return Fusion(_matmul_and_bias, ("graphlrp", "Linear"), _is_layer)(model)
 
 
 class EinsumConstant(_Matrix):
@@ -146,6 +174,11 @@ class EinsumConstant(_Matrix):
         assert isinstance(weight, TensorWeight)
         equation = f"{self.result},{self.terms[self.weight_index]}->{self.terms[self.active[0]]}"
         return op.Einsum(s, weight.value, equation=equation)
+
+
+def _transposed(a: bool, b: bool) -> dict[str, int]:
+    """Attributes of a Gemm that transposes its factors."""
+    return {name: 1 for name, flag in (("transA", a), ("transB", b)) if flag}
 
 
 def _transpose_matrix(op: Emitter, w: ir.Value) -> ir.Value:

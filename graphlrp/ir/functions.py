@@ -1,0 +1,228 @@
+"""Several nodes as one: operators whose bodies are model-local functions.
+
+A node whose operator is a model-local function is one node to everything that reads the graph, and so one mapping; ONNX
+Runtime runs its body. Three passes make such nodes or keep them:
+
+1. ``InlineFunctions`` keeps the functions that a mapping is registered for and replaces the others by their bodies;
+2. ``EmitOperators`` gives a body to operators that ONNX does not define, by their mapping's ``forward_messages``;
+3. ``Fusion`` makes one node of every occurrence of a pattern.
+
+Bodies differ from node to node (by attributes, shapes, constants), so every node calls an overload of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+from onnxscript.rewriter import RewriteRule, RewriteRuleSet
+
+from graphlrp.errors import GraphLRPError, PluginError
+from graphlrp.ir.emitter import Emitter
+from graphlrp.ir.facts import Facts
+from graphlrp.ir.passes.standard import fold_constants, infer_shapes
+
+
+class Operator(Protocol):
+    """What these passes ask of a mapping class."""
+
+    @classmethod
+    def emits_operator(cls) -> bool:
+        """Whether the class has ``forward_messages``."""
+
+    def lower(self, node: ir.Node, facts: Facts) -> Any:
+        """The mapping of a node."""
+
+
+Table = Mapping[tuple[str, str], Operator]
+
+RUNTIME_DOMAINS = ("com.microsoft", "com.ms", "ai.onnx")
+"""Domains of ONNX Runtime's own operators, which need no body to run."""
+
+
+class InlineFunctions:
+    """Replace calls of model-local functions by their bodies, except of those in ``table``."""
+
+    __name__ = "inline functions"
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def __call__(self, model: ir.Model) -> str | None:
+        """Inline what no mapping is registered for."""
+        if not model.functions:
+            return None
+        called = {node.op_identifier() for node in model.graph}
+        kept = sorted({identifier[:2] for identifier in called & set(model.functions) if identifier[:2] in self.table})
+        count = sum(identifier[:2] not in kept for identifier in model.functions)
+        common.InlinePass(criteria=lambda function: (function.domain, function.name) not in kept)(model)
+        for identifier in [i for i in model.functions if i[:2] not in kept]:
+            del model.functions[identifier]
+        notes = [f"{count} model-local function(s) inlined"] if count else []
+        notes += [f"kept as mappings: {', '.join(f'{domain}.{name}' for domain, name in kept)}"] if kept else []
+        return "; ".join(notes) or None
+
+
+class EmitOperators:
+    """Give operators that ONNX does not define the body that their mapping's ``forward_messages`` emits.
+
+    Postcondition: ONNX Runtime can run the model, as far as every such operator has a mapping that emits it.
+    """
+
+    __name__ = "emit operators"
+
+    def __init__(self, table: Table, dtype: ir.DataType) -> None:
+        self.table, self.dtype = table, dtype
+
+    def __call__(self, model: ir.Model) -> str | None:
+        """Emit bodies in the order of the data flow, for the shapes of later nodes follow from earlier bodies."""
+        unknown = [node for node in model.graph if self._lacks_body(model, node)]
+        pending = [node for node in unknown if self._mapping(node).emits_operator()]
+        silent = [node for node in unknown if node not in pending and not node.domain.startswith(RUNTIME_DOMAINS)]
+        if silent:
+            lines = [f"  {n.name}: {n.domain}.{n.op_type} ({self._mapping(n).__name__})" for n in silent]  # type: ignore[attr-defined]
+            raise PluginError(
+                "neither ONNX nor ONNX Runtime knows these operators, and their mappings do not emit them:\n"
+                + "\n".join(lines)
+                + "\nGive the mappings a method forward_messages(self, op), or the model a function for the operator."
+            )
+        if not pending:
+            return None
+        operators = sorted({f"{node.domain}.{node.op_type}" for node in pending})
+        count = len(pending)
+        while pending:
+            infer_shapes(model)
+            ready = [n for n in pending if all(v is None or v.shape is not None for v in n.inputs)] or pending[:1]
+            for node in ready:
+                self._emit(model, node)
+            pending = [node for node in pending if node not in ready]
+        infer_shapes(model)
+        fold_constants(model)
+        return f"{count} node(s) got a body from their plugin: {', '.join(operators)}"
+
+    def _lacks_body(self, model: ir.Model, node: ir.Node) -> bool:
+        return (
+            (node.domain, node.op_type) in self.table
+            and node.op_identifier() not in model.functions
+            and not onnx.defs.has(node.op_type, "" if node.domain == "ai.onnx" else node.domain)
+        )
+
+    def _mapping(self, node: ir.Node) -> Operator:
+        return self.table[node.domain, node.op_type]
+
+    def _emit(self, model: ir.Model, node: ir.Node) -> None:
+        label = f"{node.domain}.{node.op_type} node {node.name!r}"
+        formals = [ir.Value(name=f"x{index}") for index in range(len(node.inputs))]
+        for formal, value in zip(formals, node.inputs, strict=True):
+            if value is not None:
+                formal.type, formal.shape, formal.const_value = value.type, value.shape, value.const_value
+        stand_in = ir.Node(
+            node.domain,
+            node.op_type,
+            [None if value is None else formal for formal, value in zip(formals, node.inputs, strict=True)],
+            list(node.attributes.values()),
+            num_outputs=len(node.outputs),
+            name=node.name,
+        )
+        body = ir.Graph(formals, [], nodes=[], opset_imports={"": model.opset_imports[""]}, name=node.name)
+        variable = [formal for formal in stand_in.inputs if formal is not None and formal.const_value is None]
+        op = Emitter(body, ledger=False, options={})
+        op.dtype = self.dtype
+        mapping = self._mapping(node)
+        try:
+            emitted = mapping.lower(stand_in, Facts(ir.Graph([], [], nodes=[]), variable)).forward_messages(op)
+        except GraphLRPError:
+            raise
+        except Exception as error:
+            name = getattr(mapping, "__name__", str(mapping))
+            raise PluginError(f"{label}: {name}.forward_messages failed: {type(error).__name__}: {error}") from error
+        outputs = list(emitted) if isinstance(emitted, (list, tuple)) else [emitted]
+        if len(outputs) != len(node.outputs) or not all(isinstance(value, ir.Value) for value in outputs):
+            raise PluginError(
+                f"{label}: forward_messages must return the {len(node.outputs)} emitted output(s) of the node, not {emitted!r}"
+            )
+        outputs = [op.Identity(value) if value.producer() is None else value for value in outputs]
+        body.outputs.extend(outputs)
+        for index in range(len(formals)):
+            stand_in.replace_input_with(index, None)
+            formals[index].const_value = None
+        spell_constants(body)
+        call(model, node, body)
+        for value, output in zip(node.outputs, outputs, strict=True):
+            value.type, value.shape = output.type, output.shape
+
+
+class Fusion:
+    """Pass that makes one node of every occurrence of a pattern, so that one mapping explains it as a whole.
+
+        def squeeze_excitation(op, x, w1, b1, w2, b2):
+            gate = op.Sigmoid(op.Conv(op.Relu(op.Conv(op.GlobalAveragePool(x), w1, b1)), w2, b2))
+            return op.Mul(x, gate)
+
+        Fusion(squeeze_excitation, ("com.acme", "SqueezeExcitation"))
+
+    The node's inputs are the pattern's parameters, in their order; its outputs are what the pattern returns. It carries the
+    name of the last node that it replaces. Operands of Add and Mul may stand in either order. An occurrence whose inner
+    values are used elsewhere stays as it is.
+
+    Args:
+        pattern: a function of the rewriter's ``op`` and the values that enter, which returns what leaves.
+        operator: (domain, operator) of the node, which a mapping is to be registered for.
+        condition: ``condition(context, **values)`` that says whether an occurrence counts, if the pattern alone does not tell.
+    """
+
+    def __init__(
+        self, pattern: Callable[..., Any], operator: tuple[str, str], condition: Callable[..., bool] | None = None
+    ) -> None:
+        self.operator = operator
+        self.__name__ = f"fuse {operator[0]}.{operator[1]}"
+        parameters = list(inspect.signature(pattern).parameters)[1:]
+
+        def replacement(op: Any, **values: Any) -> Any:
+            return getattr(op, operator[1])(*(values[name] for name in parameters), _domain=operator[0])
+
+        rule = RewriteRule(pattern, replacement, condition, as_function=True, name=self.__name__)
+        self._rules = RewriteRuleSet([rule], commute=True)
+
+    def __call__(self, model: ir.Model) -> str | None:
+        """Fuse all occurrences."""
+        before = set(model.graph)
+        self._rules.apply_to_model(model)
+        taken = {node.name for node in model.graph}
+        fused = [node for node in model.graph if node not in before and (node.domain, node.op_type) == self.operator]
+        for node in fused:
+            last = list(model.functions[node.op_identifier()])[-1].name
+            if last and last not in taken:
+                taken.add(last)
+                node.name = last
+        return f"{len(fused)} occurrence(s) became one node each" if fused else None
+
+
+def call(model: ir.Model, node: ir.Node, body: ir.Graph) -> None:
+    """Make ``body`` what a node computes: a model-local function that only this node calls."""
+    overload = node.name or node.outputs[0].name or ""
+    while (node.domain, node.op_type, overload) in model.functions:
+        overload += "'"
+    node.overload = overload
+    function = ir.Function(node.domain, node.op_type, overload, graph=body, attributes=[])
+    model.functions[function.identifier()] = function
+    model.opset_imports.setdefault(node.domain, 1)
+
+
+def spell_constants(body: ir.Graph) -> None:
+    """Initializers as ``Constant`` nodes, for functions hold none."""
+    for value in list(body.initializers.values()):
+        assert value.const_value is not None
+        node = ir.Node("", "Constant", [], [ir.AttrTensor("value", value.const_value)], name=f"{value.name}/constant")
+        node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = value.name, value.type, value.shape
+        del body.initializers[str(value.name)]
+        value.replace_all_uses_with(node.outputs[0])
+        first = next(iter(body), None)
+        if first is None:
+            body.append(node)
+        else:
+            body.insert_before(first, node)
