@@ -194,7 +194,7 @@ def explain(
                 rows.append([])
             rows[rank].append(list(panels))
             _collect(saved, f"{name}/{rank}", explanation)
-            _describe(table, explanation, name, names, sources)
+            _describe(table, explanation, name, names, sources, options["class_axis"])
     # Picture by picture, the classes below each other; composites side by side.
     grid = [[column[sample] for column in rows[rank]] for sample in range(len(rows[0][0])) for rank in range(len(rows))]
     if shown is not None or hasattr(grid[0][0], "image"):
@@ -509,19 +509,21 @@ def _collect(saved: dict[str, Array], key: str, explanation: Explanation) -> Non
 
 
 def _describe(
-    table: Table, explanation: Explanation, composite: str, labels: Sequence[str] | None, sources: Sequence[str] | None
+    table: Table,
+    explanation: Explanation,
+    composite: str,
+    labels: Sequence[str] | None,
+    sources: Sequence[str] | None,
+    class_axis: int,
 ) -> None:
-    """One line per sample."""
+    """One line per sample; over axes that count no classes, f(x) is summed, as the explanation is."""
     assert explanation.ledger is not None and explanation.conservation_error is not None
     relevance = explanation.relevance
     arrays = list(relevance.values()) if isinstance(relevance, dict) else [relevance]
-    for sample in range(len(explanation.output)):
+    output = explanation.output[:, np.newaxis] if explanation.output.ndim == 1 else np.moveaxis(explanation.output, class_axis, 1)
+    for sample in range(len(output)):
         index = int(explanation.target[sample])
-        value = (
-            explanation.output[sample].reshape(-1)[index]
-            if explanation.output.ndim <= 2
-            else explanation.output[sample, index].sum()
-        )
+        value = output[sample, index].sum()
         table.add_row(
             sources[sample] if sources else str(sample),
             composite,

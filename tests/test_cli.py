@@ -13,6 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+import graphlrp
+from graphlrp import ZBounds, select
 from graphlrp.cli import main
 from tests.builders import residual_network
 
@@ -108,6 +110,29 @@ def test_check_tells_conserving_from_other_rules(folder: Path) -> None:
     assert "does not conserve" in bad.output
 
 
+def test_options_are_those_of_load(folder: Path) -> None:
+    result = run(
+        *("explain", folder / "model.onnx", folder / "x.npy", "-o", folder / "out", "--composite", "epsilon:epsilon=0.1"),
+        *("--rule", "first=z-bounds:low=-4/-4/-5,high=4", "--rule", "family/dense=flat", "--initial", "one"),
+        *("--report", "r1", "--restrict", "r1=0,2", "--bias", "distribute"),
+    )
+    assert result.exit_code == 0, result.output
+    rules = [(select.first(), ZBounds((-4.0, -4.0, -5.0), 4.0)), (select.family("dense"), graphlrp.Flat())]
+    explainer = graphlrp.load(
+        folder / "model.onnx",
+        graphlrp.Epsilon(0.1),
+        rules=rules,
+        initial="one",
+        report="r1",
+        restrict={"r1": [0, 2]},
+        bias="distribute",
+    )
+    expected = explainer(np.load(folder / "x.npy"))
+    with np.load(folder / "out" / "relevance.npz") as arrays:
+        np.testing.assert_array_equal(arrays["epsilon:epsilon=0.1/0/relevance"], expected.relevance)
+        np.testing.assert_array_equal(arrays["epsilon:epsilon=0.1/0/report/r1"], expected.intermediate["r1"])
+
+
 def test_plugins_lists_what_is_built_in() -> None:
     result = run("plugins")
     assert result.exit_code == 0
@@ -130,6 +155,12 @@ def test_plugins_lists_what_is_built_in() -> None:
         (("explain", "model.onnx", "a.png", "-o", "out", "--size", "8"), "shape [1, 3, 8, 8], the model wants [N, 3, 16, 16]"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--provider", "NoSuchProvider"), "no provider 'NoSuchProvider'"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--policy", "merge=none"), "unknown merge policy"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--rule", "dense=flat"), "--rule 'dense=flat': give SELECTOR=RULE"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--rule", "family=flat"), "--rule 'family=flat': give SELECTOR=RULE"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--rule", "first=flatt"), "unknown rule 'flatt'"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--restrict", "r1"), "give NAME=CHANNEL"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--plugin", "no_such_module"), "cannot be imported"),
+        (("plugins", "new", "not a name"), "is no name for a package"),
         (("explain", "model.onnx", "a.png", "-o", "labels.txt/out"), "cannot write"),
         (("compile", "model.onnx", "-o", "no/such/folder/e.onnx"), "cannot write"),
         (("check", "model.onnx", "labels.txt"), "cannot be read as arrays"),

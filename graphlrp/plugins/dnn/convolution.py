@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from math import prod
 from typing import ClassVar
 
 import onnx_ir as ir
@@ -17,7 +16,7 @@ import onnx_ir as ir
 from graphlrp.errors import RuleError
 from graphlrp.ir.emitter import Emitter, Size, rank
 from graphlrp.ir.facts import Facts
-from graphlrp.plugins.dnn.windows import Window, place, read_window
+from graphlrp.plugins.dnn.windows import Window, read_window, transpose_windows
 from graphlrp.plugins.mapping import LinearMapping
 from graphlrp.rules.weights import TensorWeight, Weight
 
@@ -87,13 +86,7 @@ class Convolution(Convolving):
             flipped = self._flipped(op, w)
             if flipped is not None:
                 return op.Conv(s, flipped, **self._flipped_geometry())
-        elif all(k == 1 for k in window.kernel) and window.begin == window.end == (0,) * window.dimensions:
-            return self._pointwise(op, s, w)
-        else:
-            phases = self._sub_pixel(op, s, w)
-            if phases is not None:
-                return phases
-        return self._transposed(op, s, w, groups)
+        return transpose_windows(op, s, w, window, self.x, self.output, groups)
 
     def _flipped_geometry(self) -> dict[str, object]:
         window = self.window
@@ -110,62 +103,6 @@ class Convolution(Convolving):
             return None
         return _reverse(op, _swap_channels(op, w, self.groups), list(window.axes), window.kernel)
 
-    def _pointwise(self, op: Emitter, s: ir.Value, w: ir.Value) -> ir.Value:
-        """Adjoint of a strided convolution with a kernel of one pixel: the unstrided adjoint, with zeros in between."""
-        window, axes = self.window, list(self.window.axes)
-        small = op.Conv(s, _swap_channels(op, w, self.groups), group=self.groups)
-        sizes = op.sizes(small)
-        apart: list[Size] = list(sizes[:2])
-        merged: list[Size] = list(sizes[:2])
-        amounts = [0] * (2 * (2 + 2 * window.dimensions))
-        for index, (n, stride) in enumerate(zip(sizes[2:], window.strides, strict=True)):
-            apart += [n, 1]
-            amounts[len(amounts) // 2 + 3 + 2 * index] = stride - 1
-            merged.append(n * stride if isinstance(n, int) else op.Mul(n, op.integers([stride])))
-        full = op.Reshape(op.Pad(op.Reshape(small, op.shape(apart)), op.integers(amounts)), op.shape(merged))
-        return place(op, full, [0] * window.dimensions, op.sizes(self.x, axes), axes)
-
-    def _sub_pixel(self, op: Emitter, s: ir.Value, w: ir.Value) -> ir.Value | None:
-        """Adjoint of a strided convolution as one unstrided convolution whose output channels are the phases of the stride.
-
-        Input pixel i = q·stride + r receives from outputs o through kernel entries k = i + begin - o·stride. With the kernel
-        padded by f zeros in front, so that k + f = t·stride + r, that is o = q + b - t with b = (begin + f) / stride: a
-        convolution over o with the taps t of each phase r, in reverse. None if sizes are dynamic or padding exceeds the taps.
-        """
-        window, groups, axes = self.window, self.groups, list(self.window.axes)
-        d = window.dimensions
-        sizes, outputs = op.sizes(self.x, axes), op.sizes(self.output, axes)
-        if window.begin is None or any(dilation != 1 for dilation in window.dilations):
-            return None
-        if not all(isinstance(n, int) for n in [*sizes, *outputs]):
-            return None
-        front = [-p % stride for p, stride in zip(window.begin, window.strides, strict=True)]
-        taps = [-(-(k + f) // stride) for k, f, stride in zip(window.kernel, front, window.strides, strict=True)]
-        shift = [(p + f) // stride for p, f, stride in zip(window.begin, front, window.strides, strict=True)]
-        counts = [-(-int(n) // stride) for n, stride in zip(sizes, window.strides, strict=True)]  # type: ignore[arg-type]
-        begin = [t - 1 - b for t, b in zip(taps, shift, strict=True)]
-        end = [q - int(o) + b for q, o, b in zip(counts, outputs, shift, strict=True)]  # type: ignore[arg-type]
-        if min(begin + end) < 0:
-            return None
-        back = [t * stride - k - f for t, stride, k, f in zip(taps, window.strides, window.kernel, front, strict=True)]
-        padded = op.Pad(w, op.integers([0, 0, *front, 0, 0, *back])) if any(front + back) else w
-        swapped = _swap_channels(op, padded, groups)  # [C, M/g, taps·stride ...]
-        channels, per_group = op.size(self.x, 1), op.size(swapped, 1)
-        split = [length for pair in zip(taps, window.strides, strict=True) for length in pair]
-        apart = op.Reshape(swapped, op.shape([channels, per_group, *split]))
-        order = [0, *range(3, 3 + 2 * d, 2), 1, *range(2, 2 + 2 * d, 2)]
-        phases = op.Reshape(op.Transpose(apart, perm=order), op.shape([-1, per_group, *taps]))
-        kernel = _reverse(op, phases, axes, taps)
-        full = _interleave(op, op.Conv(s, kernel, pads=[*begin, *end], group=groups), channels, window.strides)
-        return place(op, full, [0] * d, sizes, axes)
-
-    def _transposed(self, op: Emitter, s: ir.Value, w: ir.Value, groups: int) -> ir.Value:
-        """The general case: the full transposed convolution, cut to the input."""
-        window = self.window
-        full = op.ConvTranspose(s, w, strides=list(window.strides), dilations=list(window.dilations), group=groups)
-        axes = list(window.axes)
-        return place(op, full, window.starts(op, self.x, self.output), op.sizes(self.x, axes), axes)
-
     def _adjoint_of_ones(self, op: Emitter, s: ir.Value) -> ir.Value:
         """With all weights one, every channel of a group receives the same: one channel per group is computed."""
         groups, window = self.groups, self.window
@@ -175,9 +112,7 @@ class Convolution(Convolving):
             grouped = op.Reshape(s, op.shape([0, groups, -1, *op.sizes(s)[2:]]))
             summed = op.ReduceSum(grouped, op.integers([2]), keepdims=0)
         kernel = op.Expand(op.scalar(1.0), op.integers([groups, 1, *window.kernel]))
-        full = op.ConvTranspose(summed, kernel, strides=list(window.strides), dilations=list(window.dilations), group=groups)
-        axes = list(window.axes)
-        cut = place(op, full, window.starts(op, self.x, self.output), op.sizes(self.x, axes), axes)
+        cut = transpose_windows(op, summed, kernel, window, self.x, self.output, groups)
         kernel_weights = self.inputs[1]
         assert kernel_weights is not None
         per_group = op.size(kernel_weights, 1)
@@ -273,20 +208,3 @@ def _reverse(op: Emitter, w: ir.Value, axes: Sequence[int], sizes: Sequence[int]
         return w
     n = len(flipped)
     return op.Slice(w, op.integers([-1] * n), op.integers([-(2**31)] * n), op.integers(flipped), op.integers([-1] * n))
-
-
-def _interleave(op: Emitter, value: ir.Value, channels: Size, strides: tuple[int, ...]) -> ir.Value:
-    """[N, C·Πs, n...] with the phases behind the channel -> [N, C, n·s ...]."""
-    d = len(strides)
-    if d == 2 and strides[0] == strides[1] and strides[0] > 1:
-        return op.DepthToSpace(value, blocksize=strides[0], mode="CRD")
-    if prod(strides) == 1:
-        return value
-    sizes = op.sizes(value, range(2, 2 + d))
-    split = op.Reshape(value, op.shape([0, channels, *strides, *sizes]))
-    order = [axis for i in range(d) for axis in (2 + d + i, 2 + i)]
-    mixed = op.Transpose(split, perm=[0, 1, *order])
-    merged: list[Size] = [
-        n * s if isinstance(n, int) else op.Mul(n, op.integers([s])) for n, s in zip(sizes, strides, strict=True)
-    ]
-    return op.Reshape(mixed, op.shape([0, channels, *merged]))

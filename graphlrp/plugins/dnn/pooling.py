@@ -13,7 +13,7 @@ import onnx_ir as ir
 from graphlrp.errors import RuleError
 from graphlrp.ir.emitter import Emitter, Size, rank
 from graphlrp.ir.facts import Bounds
-from graphlrp.plugins.dnn.windows import Window, place, read_window
+from graphlrp.plugins.dnn.windows import Window, place, read_window, transpose_windows
 from graphlrp.plugins.mapping import LinearMapping, Mapping
 from graphlrp.rules.base import Rule
 from graphlrp.rules.linear import Flat, Gradient
@@ -295,43 +295,15 @@ def window_entries(op: Emitter, x: ir.Value, window: Window, z: ir.Value, fill: 
 def gather_entries(op: Emitter, entries: list[ir.Value], window: Window, x: ir.Value, z: ir.Value) -> ir.Value:
     """Adjoint of ``window_entries``: add up, for every pixel, the entries that it is.
 
-    Pixel p of the padded input is entry k of window o if p = o·stride + k·dilation. Entries of the same residue
-    r = k·dilation mod stride are shifted and added at the resolution of z; then the residues are interleaved.
+    A transposed convolution with one channel per entry, whose kernel is 1 where the entry lies in the window. Channels of x are
+    folded into the batch.
     """
-    axes = list(window.axes)
-    d = window.dimensions
-    shifts = [(e - 1) // s for e, s in zip(window.extent, window.strides, strict=True)]
-    by_residue: dict[tuple[int, ...], list[ir.Value]] = {}
-    for offset, entry in zip(product(*(range(k) for k in window.kernel)), entries, strict=True):
-        positions = [o * dilation for o, dilation in zip(offset, window.dilations, strict=True)]
-        residue = tuple(p % s for p, s in zip(positions, window.strides, strict=True))
-        shift = [p // s for p, s in zip(positions, window.strides, strict=True)]
-        rest = [total - own for total, own in zip(shifts, shift, strict=True)]
-        moved = op.Pad(entry, op.integers([0, 0, *shift, 0, 0, *rest])) if any(shifts) else entry
-        by_residue.setdefault(residue, []).append(moved)
-    summed = {residue: group[0] if len(group) == 1 else op.Sum(*group) for residue, group in by_residue.items()}
-    if all(s == 1 for s in window.strides):
-        full = summed[(0,) * d]
-    else:
-        residues = list(product(*(range(s) for s in window.strides)))
-        zero = op.Mul(next(iter(summed.values())), 0.0)
-        planes = [summed.get(residue, zero) for residue in residues]
-        full = _interleave_planes(op, planes, window, axes)
-    return place(op, full, window.starts(op, x, z), op.sizes(x, axes), axes)
-
-
-def _interleave_planes(op: Emitter, planes: list[ir.Value], window: Window, axes: list[int]) -> ir.Value:
-    """Planes [N, C, n...], one per residue in row-major order -> [N, C, n·stride ...]."""
-    d = window.dimensions
-    sizes = op.sizes(planes[0])
-    stacked = op.Concat(*(op.Unsqueeze(plane, op.integers([2])) for plane in planes), axis=2)
-    split = op.Reshape(stacked, op.shape([*sizes[:2], *window.strides, *sizes[2:]]))
-    order = [axis for i in range(d) for axis in (2 + d + i, 2 + i)]
-    mixed = op.Transpose(split, perm=[0, 1, *order])
-    merged: list[Size] = [
-        n * s if isinstance(n, int) else op.Mul(n, op.integers([s])) for n, s in zip(sizes[2:], window.strides, strict=True)
-    ]
-    return op.Reshape(mixed, op.shape([*sizes[:2], *merged]))
+    count = len(entries)
+    stacked = op.Concat(*(op.Unsqueeze(entry, op.integers([2])) for entry in entries), axis=2)
+    folded = op.Reshape(stacked, op.shape([-1, count, *op.sizes(z, window.axes)]))
+    places = op.number(np.eye(count).reshape(count, 1, *window.kernel))
+    gathered = transpose_windows(op, folded, places, window, x, z, 1)
+    return op.Reshape(gathered, op.shape([*op.sizes(z)[:2], *op.sizes(x, window.axes)]))
 
 
 def spread(op: Emitter, s: ir.Value, window: Window, x: ir.Value, z: ir.Value) -> ir.Value:
@@ -355,8 +327,7 @@ def spread(op: Emitter, s: ir.Value, window: Window, x: ir.Value, z: ir.Value) -
         return place(op, full, [0] * d, op.sizes(x, axes), axes)
     folded = op.Reshape(s, op.shape([-1, 1, *op.sizes(s)[2:]]))
     kernel = op.Expand(op.scalar(1.0), op.integers([1, 1, *window.kernel]))
-    full = op.ConvTranspose(folded, kernel, strides=list(window.strides), dilations=list(window.dilations))
-    cut = place(op, full, window.starts(op, x, z), op.sizes(x, axes), axes)
+    cut = transpose_windows(op, folded, kernel, window, x, z, 1)
     return op.Reshape(cut, op.shape([*op.sizes(s)[:2], *op.sizes(x, axes)]))
 
 

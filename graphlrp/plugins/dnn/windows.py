@@ -91,6 +91,26 @@ def read_window(mapping: Mapping, kernel: Sequence[int], x: ir.Value) -> Window:
     return Window(tuple(kernel), strides, dilations, begin, end, mode != "SAME_LOWER")
 
 
+def transpose_windows(
+    op: Emitter, s: ir.Value, kernel: ir.Value, window: Window, x: ir.Value, z: ir.Value, groups: int
+) -> ir.Value:
+    """The adjoint of a convolution from x to z: s, shaped like z, goes back to where the windows of z lie in x.
+
+    With static sizes, the transposed convolution itself leaves out the padding; else its full result is cut.
+    """
+    axes = list(window.axes)
+    geometry: dict[str, object] = {"strides": list(window.strides), "dilations": list(window.dilations), "group": groups}
+    starts, sizes, outputs = window.starts(op, x, z), op.sizes(x, axes), op.sizes(z, axes)
+    static = [n for n in (*starts, *sizes, *outputs) if isinstance(n, int)]
+    if len(static) == 3 * len(axes):
+        begin, inner, outer = static[: len(axes)], static[len(axes) : 2 * len(axes)], static[2 * len(axes) :]
+        full = [(o - 1) * stride + extent for o, stride, extent in zip(outer, window.strides, window.extent, strict=True)]
+        surplus = [length - start - size for length, start, size in zip(full, begin, inner, strict=True)]
+        pads = [*begin, *(max(extra, 0) for extra in surplus)]
+        return op.ConvTranspose(s, kernel, pads=pads, output_padding=[max(-extra, 0) for extra in surplus], **geometry)
+    return place(op, op.ConvTranspose(s, kernel, **geometry), starts, sizes, axes)
+
+
 def place(op: Emitter, value: ir.Value, starts: Sequence[Size], sizes: Sequence[Size], axes: Sequence[int]) -> ir.Value:
     """Cut ``value`` to ``sizes`` along ``axes``, beginning at ``starts``; where it is too short, zeros are appended."""
     have = op.sizes(value, axes)
