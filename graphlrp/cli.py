@@ -21,7 +21,7 @@ from rich.table import Table
 
 import graphlrp
 from graphlrp.errors import ConservationError, GraphLRPError, InputError, PluginWarning
-from graphlrp.explainer import TOLERANCE, Explainer, Explanation
+from graphlrp.explainer import TOLERANCE, Explainer, Explanation, write_model
 from graphlrp.plugins.manager import Plugins, import_plugin
 from graphlrp.plugins.skeleton import write_skeleton
 from graphlrp.preprocessing import INTERPOLATIONS, Preprocessing, read_arrays, read_input
@@ -225,9 +225,12 @@ def compile_(model: Path, output: Path, composite: str, target: str, **options: 
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--composite", default="auto", show_default=True, metavar="NAME[:PARAMETER=NUMBER[/NUMBER...],...]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it, too: a .png, .svg or .pdf file to write.")
+@click.option(
+    "--canonical", type=click.Path(path_type=Path), help="Write the canonical model, too, which mappings are lowered from."
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @_model_options
-def plan(model: Path, composite: str, output: Path | None, as_json: bool, **options: Any) -> None:
+def plan(model: Path, composite: str, output: Path | None, canonical: Path | None, as_json: bool, **options: Any) -> None:
     """Show what is done to MODEL and which rule every mapping gets."""
     explainer = _load(model, composite, **options)
     random = _random_input(explainer)
@@ -235,13 +238,16 @@ def plan(model: Path, composite: str, output: Path | None, as_json: bool, **opti
         explainer.verify(random)
     if output is not None:
         explainer.plan.save_image(output)
+    if canonical is not None:
+        write_model(explainer.canonical, canonical)
     console = Console()
     if console.is_terminal and not as_json:
         console.print(explainer.plan)
     else:
         click.echo(explainer.plan.json() if as_json else str(explainer.plan))
-    if output is not None:
-        click.echo(f"wrote {output}", err=as_json)
+    for path in (output, canonical):
+        if path is not None:
+            click.echo(f"wrote {path}", err=as_json)
 
 
 @main.command()
@@ -318,7 +324,7 @@ def plugins(context: click.Context, plugins: tuple[str, ...]) -> None:
 def new_plugin(name: str, into: Path) -> None:
     """Write a package with a plugin: a layer of its own, tests, and the entry point that makes it known."""
     folder = write_skeleton(name, into)
-    click.echo(f"wrote {folder}; now: pip install -e {folder} && pytest {folder} && graphlrp plugins")
+    click.echo(f"wrote {folder}; now: pip install -e '{folder}[test]' && pytest {folder} && graphlrp plugins")
 
 
 def _print(table: Table) -> None:

@@ -106,6 +106,8 @@ def compile_explainer(
     composite = composite.before(*settings.rules) if settings.rules else composite
     policies = _policies(settings, composite, plugins)
     _check_names(graph, composite)
+    _check_pairs(graph, settings.rules)
+    _check_choices(graph, {**policies, "bias": settings.bias})
     rules = {place: composite.rule_for(place) for place in graph.places}
     _check_bias(graph, settings.bias)
     op = Emitter(model.graph, ledger=settings.ledger and not standalone, options={**policies, "bias": settings.bias})
@@ -189,6 +191,28 @@ def _check_names(graph: MappingGraph, composite: Composite) -> None:
             raise RuleError(
                 f"composite {composite.name!r}: no mapping is selected by {selector} for {rule}; mappings are named {names} ..."
             )
+
+
+def _check_pairs(graph: MappingGraph, pairs: Sequence[tuple[Selector, Rule]]) -> None:
+    """A pair that the user put before the composite must apply somewhere."""
+    for selector, rule in pairs:
+        if not any(selector.matches(place) and place.accepts(rule) for place in graph.places):
+            listed = {f"{place.operator} (family {place.family})" for place in graph.places if place.accepts(rule)}
+            raise RuleError(
+                f"rules: no mapping that takes {rule} is selected by {selector}; those that take it are"
+                f" {', '.join(sorted(listed)) or 'none'}"
+            )
+
+
+def _check_choices(graph: MappingGraph, chosen: Mapping[str, str]) -> None:
+    """A mapping may offer fewer choices of a policy than others do."""
+    for place in graph.places:
+        for name, choices in place.mapping.policies.items():
+            if name in chosen and chosen[name] not in choices:
+                raise RuleError(
+                    f"{place.operator} node {place.name!r}: its mapping {type(place.mapping).__name__} has no choice"
+                    f" {chosen[name]!r} of the policy {name}; it has {', '.join(choices)}"
+                )
 
 
 def _policies(settings: Settings, composite: Composite, plugins: Plugins) -> dict[str, str]:

@@ -40,6 +40,9 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 GROWTH = 1e6
 """Σ|R| over |f(x)| from which on a sum of float32 relevances says little about f(x)."""
 
+VERIFICATION_SAMPLES = 4
+"""How many of the first samples that are explained canonical and original model are compared on."""
+
 VERIFICATION_TOLERANCE = 1e-3
 """Largest difference between canonical and original outputs, relative to the largest output, that is taken for rounding."""
 
@@ -121,6 +124,11 @@ class Explainer:
         return self._compiled[False].plan
 
     @property
+    def canonical(self) -> ir.Model:
+        """A copy of the canonical model: what patterns match and mappings are lowered from."""
+        return self._canonical.clone()
+
+    @property
     def inputs(self) -> dict[str, ir.Value]:
         """The model's inputs by name."""
         return {str(value.name): value for value in self._canonical.graph.inputs}
@@ -157,7 +165,9 @@ class Explainer:
         compiled = self._compile(weights)
         feeds[compiled.target_input] = array
         if self._verify and not self._verified:
-            self._verify_on({name: a[: compiled.static_batch or 1] for name, a in feeds.items() if name != compiled.target_input})
+            # A static batch is filled up by beginning again.
+            rows = np.arange(compiled.static_batch or min(count, VERIFICATION_SAMPLES)) % count
+            self._verify_on({name: a[rows] for name, a in feeds.items() if name != compiled.target_input})
         own = [str(value.name) for value in self._canonical.graph.outputs]
         names = list(dict.fromkeys([*own, compiled.explained_output, *compiled.relevance.values(), *compiled.reported.values()]))
         names += [name for name in (compiled.bias_output, compiled.ledger_output) if name is not None]
@@ -382,6 +392,10 @@ class Explainer:
         names = [str(value.name) for value in self._original.graph.outputs]
         originals = {str(v.name): v for v in self._original.graph.inputs}
         own = {name: a.astype(originals[name].dtype.numpy()) if name in originals else a for name, a in feeds.items()}  # type: ignore[union-attr]
+        unknown = sorted({f"{n.domain}.{n.op_type}" for n in self._original.graph if self._only_plugins_know(n)})
+        if unknown:
+            self.plan.verification = f"not verified: only plugins know what {', '.join(unknown)} of the original compute"
+            return float("nan")
         try:
             expected = open_session(self._original, "float32", "cpu").run(names, own)
         except ModelError as error:
@@ -398,6 +412,11 @@ class Explainer:
                 f" {self._guilty(expected, feeds)} Please report it with the model; load(..., verify=False) goes on regardless"
             )
         return difference
+
+    def _only_plugins_know(self, node: ir.Node) -> bool:
+        mapping = self._plugins.mappings.get((node.domain, node.op_type))
+        own = node.op_identifier() in self._original.functions
+        return mapping is not None and mapping.emits_operator() and not own and not onnx.defs.has(node.op_type, node.domain)
 
     def _difference(self, expected: Sequence[Array], model: ir.Model, feeds: Mapping[str, Array]) -> float:
         names = [str(value.name) for value in model.graph.outputs]
@@ -461,7 +480,7 @@ def load(
         class_axis: axis of the output that counts classes; over further axes the target is summed.
         report: names of inner values whose relevance is wanted as well.
         restrict: {value name: channels}: relevance goes on through these channels only.
-        verify: compare the canonical with the original model on the first sample that is explained.
+        verify: compare the canonical with the original model on the first samples that are explained.
         **options: policies of mappings: ``merge``, ``product``, ``attention``, ``softmax``, ``average``, ``lrn`` ...
 
     Returns:

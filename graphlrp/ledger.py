@@ -103,11 +103,12 @@ class Ledger(Sequence[LedgerEntry]):
     def __str__(self) -> str:
         kinds = ("relevance_in", "relevance_out", "bias", "stabilizer", "constant", "dead", "residual")
         columns = " ".join(f"{kind.removeprefix('relevance_'):>12}" for kind in kinds)
-        header = f"{'node':<32} {'op':<20} {columns} {'error':>9}"
+        width = min(max(20, *(len(entry.op) for entry in self._entries)), 40)
+        header = f"{'node':<32} {'op':<{width}} {columns} {'error':>9}"
         lines = [header, "-" * len(header)]
         for e in self._entries:
             numbers = " ".join(f"{float(np.mean(getattr(e, kind))):12.5g}" for kind in kinds)
-            lines.append(f"{e.name[:32]:<32} {e.op[:20]:<20} {numbers} {float(np.max(e.error)):9.1e}")
+            lines.append(f"{e.name[:32]:<32} {e.op[:width]:<{width}} {numbers} {float(np.max(e.error)):9.1e}")
         return "\n".join(lines)
 
 

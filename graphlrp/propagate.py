@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from graphlrp.errors import GraphLRPError, ModelError, PluginError, RuleError
+from graphlrp.errors import ModelError, PluginError, RuleError
 from graphlrp.ir.emitter import ABSORBED, Emitter
 from graphlrp.ir.graph import MappingGraph, Place, mapping_failed
 from graphlrp.rules.base import Rule
@@ -128,8 +128,6 @@ def _decompose(place: Place, op: Emitter, relevances: list[ir.Value | None], rul
     """Messages of a mapping; what goes wrong in it is told by name."""
     try:
         sent: Sequence[ir.Value | None] = place.mapping.decompose(op, relevances, rule)
-    except GraphLRPError:
-        raise
     except Exception as error:
         raise mapping_failed(place.node, type(place.mapping), "messages", error) from error
     count = len(place.node.inputs)

@@ -7,7 +7,7 @@ of onnx 1.23 are wrong or missing there. They are replaced here:
 - MaxPool, AveragePool, LpPool: onnx shifts windows under ``ceil_mode`` and loses rows with SAME_LOWER;
 - GlobalMaxPool, GlobalLpPool: onnx has the one for two dimensions only and the other not at all;
 - LRN: onnx leaves out channels; Mean: onnx does not broadcast its first input; Pad: onnx takes no negative amounts;
-  Erf: onnx computes it in single precision.
+  Erf: onnx computes it in single precision; Gelu: its function body has constants in single precision.
 """
 
 from __future__ import annotations
@@ -243,7 +243,18 @@ class Erf(OpRun):
         return (erf(x).astype(x.dtype),)
 
 
-OPERATORS = (Conv, ConvTranspose, MaxPool, AveragePool, LpPool, GlobalMaxPool, GlobalLpPool, LRN, Mean, Pad, Erf)
+class Gelu(OpRun):
+    """x Φ(x), exact or by tanh."""
+
+    op_domain = ""
+
+    def _run(self, x, approximate=None):
+        by_tanh = approximate == "tanh"
+        inner = np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)) if by_tanh else erf(x / np.sqrt(2))
+        return ((0.5 * x * (1 + inner)).astype(x.dtype),)
+
+
+OPERATORS = (Conv, ConvTranspose, MaxPool, AveragePool, LpPool, GlobalMaxPool, GlobalLpPool, LRN, Mean, Pad, Erf, Gelu)
 
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:

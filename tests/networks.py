@@ -177,8 +177,7 @@ class Case:
 
     def add(self, network: Network, x: str, name: str) -> str:
         """Add the node to a network."""
-        count = max([self.position, *self.constants]) + 1
-        inputs: list[Any] = [self.constants.get(index) for index in range(count)]
+        inputs = self.inputs()
         inputs[self.position] = x
         return str(network(self.operator, *inputs, name=name, **self.attributes))
 
@@ -186,6 +185,12 @@ class Case:
         """Shape of the model's input."""
         free = range(1, len(self.sample)) if self.free is None else self.free
         return [batch, *(f"{prefix}size_{k}" if dynamic and k in free else n for k, n in enumerate(self.sample))]
+
+    def inputs(self) -> list[Any]:
+        """Inputs of the node as the conformance kit takes them: the shape of a sample, and constants."""
+        entries: list[Any] = [self.constants.get(index) for index in range(max([self.position, *self.constants]) + 1)]
+        entries[self.position] = self.sample
+        return entries
 
     def model(self, batch: int | str = "N", *, dynamic: bool = False) -> onnx.ModelProto:
         """The node as a model of its own."""

@@ -97,6 +97,9 @@ def test_plan_names_rules_and_the_verified_difference(folder: Path) -> None:
     assert result.exit_code == 0
     for text in ("epsilon-plus-flat", "fold affine", "agree to", "Flat()", "Softmax 'softmax' is no part"):
         assert text in result.output, text
+    written = run("plan", folder / "model.onnx", "--canonical", folder / "canonical.onnx")
+    assert f"wrote {folder / 'canonical.onnx'}" in written.output
+    assert "BatchNormalization" not in [node.op_type for node in onnx.load(folder / "canonical.onnx").graph.node]
     plan = json.loads(run("plan", folder / "model.onnx", "--json").output)
     assert next(row["rule"] for row in plan["rows"] if row["operator"] == "Conv") == "Flat()"
 

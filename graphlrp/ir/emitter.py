@@ -18,6 +18,8 @@ import numpy as np
 import onnx_ir as ir
 from onnxscript import GraphBuilder, OpBuilder
 
+from graphlrp.errors import ModelError
+
 ABSORBED: Final = ("bias", "stabilizer", "constant", "dead", "residual")
 """What the ledger tells apart of relevance that reaches no input."""
 
@@ -56,10 +58,14 @@ class Emitter(OpBuilder):
 
     def _call_op(self, op_type: str, inputs: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         result = super()._call_op(op_type, inputs, kwargs)
-        if self._props:
-            value = result[0] if isinstance(result, Sequence) else result
-            node = value.producer()
-            if node is not None:
+        value = result[0] if isinstance(result, Sequence) else result
+        node = value.producer()
+        if node is not None:
+            failure = node.metadata_props.get("pkg.onnxscript.shape_inference_error", "")
+            if "InferenceError" in failure:
+                shapes = ", ".join("none" if v is None else f"{v.shape} {v.dtype}" for v in node.inputs)
+                raise ModelError(f"emitted {op_type} does not fit its inputs ({shapes}): {failure.strip()}")
+            if self._props:
                 node.metadata_props.clear()
                 node.metadata_props.update(self._props)
         return result
@@ -95,6 +101,10 @@ class Emitter(OpBuilder):
         """
         if kind not in ABSORBED:
             raise ValueError(f"unknown kind {kind!r} of absorbed relevance; kinds are {', '.join(ABSORBED)}")
+        if not callable(amount):
+            raise TypeError(
+                "absorb: give a function that emits the amount, lambda: value, for it is called only if the ledger is kept"
+            )
         self._absorbed.append((kind, amount))
 
     def take_absorbed(self) -> list[tuple[str, Callable[[], ir.Value]]]:
@@ -210,13 +220,18 @@ class Emitter(OpBuilder):
         """Smallest magnitude of a denominator: far below any contribution, its inverse far from overflow."""
         return 1e-20 if self.dtype == ir.DataType.FLOAT else 1e-100
 
-    def stabilize(self, z: ir.Value, epsilon: float) -> ir.Value:
+    def stabilize(self, z: ir.Value, epsilon: float | ir.Value) -> ir.Value:
         """``z + epsilon * sign(z)`` with ``sign(0) = +1`` (2.22)."""
+        if isinstance(epsilon, ir.Value):
+            return self.Add(z, self.Where(self.Less(z, 0.0), self.Neg(epsilon), epsilon))
         return self.Add(z, self.Where(self.Less(z, 0.0), self.scalar(-epsilon), self.scalar(epsilon)))
 
-    def divide_stabilized(self, relevance: ir.Value, z: ir.Value, epsilon: float, rectified: ir.Value | None = None) -> ir.Value:
+    def divide_stabilized(
+        self, relevance: ir.Value, z: ir.Value, epsilon: float | ir.Value, rectified: ir.Value | None = None
+    ) -> ir.Value:
         """``relevance / (z + epsilon * sign(z))``; the share of ε is booked as ``stabilizer``.
 
+        ``epsilon`` is a number, or an emitted positive value that broadcasts to ``z``.
         ``rectified`` is max(z, 0) if the relevance is known to be zero wherever that is: then no sign has to be told.
         """
         if rectified is not None:

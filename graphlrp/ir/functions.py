@@ -21,9 +21,10 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
-from graphlrp.errors import GraphLRPError, PluginError
+from graphlrp.errors import PluginError
 from graphlrp.ir.emitter import Emitter
 from graphlrp.ir.facts import Facts
+from graphlrp.ir.graph import mapping_failed
 from graphlrp.ir.passes.standard import fold_constants, infer_shapes
 
 
@@ -61,6 +62,12 @@ class InlineFunctions:
         count = sum(identifier[:2] not in kept for identifier in model.functions)
         common.InlinePass(criteria=lambda function: (function.domain, function.name) not in kept)(model)
         for identifier in [i for i in model.functions if i[:2] not in kept]:
+            del model.functions[identifier]
+        for node in model.graph:
+            if node.op_identifier() in model.functions and model.functions[node.op_identifier()].attributes:
+                _specialise(model, node)
+        used = {node.op_identifier() for node in model.graph}
+        for identifier in [i for i in model.functions if i not in used]:
             del model.functions[identifier]
         notes = [f"{count} model-local function(s) inlined"] if count else []
         notes += [f"kept as mappings: {', '.join(f'{domain}.{name}' for domain, name in kept)}"] if kept else []
@@ -135,11 +142,10 @@ class EmitOperators:
         mapping = self._mapping(node)
         try:
             emitted = mapping.lower(stand_in, Facts(ir.Graph([], [], nodes=[]), variable)).forward_messages(op)
-        except GraphLRPError:
-            raise
         except Exception as error:
-            name = getattr(mapping, "__name__", str(mapping))
-            raise PluginError(f"{label}: {name}.forward_messages failed: {type(error).__name__}: {error}") from error
+            raise mapping_failed(node, mapping, "forward_messages", error) from error
+        if any(value in stand_in.outputs for inner in body for value in inner.inputs):
+            raise PluginError(f"{label}: forward_messages uses self.output, which is what it is about to emit")
         outputs = list(emitted) if isinstance(emitted, (list, tuple)) else [emitted]
         if len(outputs) != len(node.outputs) or not all(isinstance(value, ir.Value) for value in outputs):
             raise PluginError(
@@ -165,30 +171,50 @@ class Fusion:
 
         Fusion(squeeze_excitation, ("com.acme", "SqueezeExcitation"))
 
-    The node's inputs are the pattern's parameters, in their order; its outputs are what the pattern returns. It carries the
-    name of the last node that it replaces. Operands of Add and Mul may stand in either order. An occurrence whose inner
+    The node's inputs are the pattern's parameters without defaults, in their order; its outputs are what it returns. It carries
+    the name of the last one that it replaces. Operands of Add and Mul may stand in either order. An occurrence whose inner
     values are used elsewhere stays as it is.
 
     Args:
         pattern: a function of the rewriter's ``op`` and the values that enter, which returns what leaves.
         operator: (domain, operator) of the node, which a mapping is to be registered for.
         condition: ``condition(context, **values)`` that says whether an occurrence counts, if the pattern alone does not tell.
+        name: what the plan calls the pass, by default after the operator.
+
+    Raises:
+        PluginError: ``pattern`` cannot be read as a pattern.
     """
 
     def __init__(
-        self, pattern: Callable[..., Any], operator: tuple[str, str], condition: Callable[..., bool] | None = None
+        self,
+        pattern: Callable[..., Any],
+        operator: tuple[str, str],
+        condition: Callable[..., bool] | None = None,
+        name: str | None = None,
     ) -> None:
         self.operator = operator
-        self.__name__ = f"fuse {operator[0]}.{operator[1]}"
-        parameters = list(inspect.signature(pattern).parameters)[1:]
+        self.__name__ = name or f"fuse {operator[0]}.{operator[1]}"
+        # The rewriter takes every parameter for a value, also those that only carry something into the pattern.
+        signature = inspect.signature(pattern)
+        given = [parameter for parameter in signature.parameters.values() if parameter.default is parameter.empty]
+        parameters = [parameter.name for parameter in given[1:]]
+
+        def values_only(*arguments: Any) -> Any:
+            return pattern(*arguments)
+
+        values_only.__signature__ = signature.replace(parameters=given)  # type: ignore[attr-defined]
 
         def replacement(op: Any, **values: Any) -> Any:
             return getattr(op, operator[1])(*(values[name] for name in parameters), _domain=operator[0])
 
-        rule = RewriteRule(pattern, replacement, condition, as_function=True, name=self.__name__)
+        try:
+            rule = RewriteRule(values_only, replacement, condition, as_function=True, name=self.__name__)
+        except Exception as error:
+            label = getattr(pattern, "__qualname__", repr(pattern))
+            raise PluginError(f"Fusion: {label} is no pattern: {type(error).__name__}: {error}") from error
         self._rules = RewriteRuleSet([rule], commute=True)
 
-    def __call__(self, model: ir.Model) -> str | None:
+    def __call__(self, model: ir.Model) -> str:
         """Fuse all occurrences."""
         before = set(model.graph)
         self._rules.apply_to_model(model)
@@ -199,18 +225,37 @@ class Fusion:
             if last and last not in taken:
                 taken.add(last)
                 node.name = last
-        return f"{len(fused)} occurrence(s) became one node each" if fused else None
+        return f"{len(fused)} occurrence(s) became one node each" if fused else "no occurrence found"
 
 
-def call(model: ir.Model, node: ir.Node, body: ir.Graph) -> None:
-    """Make ``body`` what a node computes: a model-local function that only this node calls."""
+def call(model: ir.Model, node: ir.Node, body: ir.Graph, attributes: Mapping[str, ir.Attr] | None = None) -> None:
+    """Make ``body`` what a node computes: a model-local function that only this node calls.
+
+    ``attributes`` are what the function declares; the body need not refer to them.
+    """
     overload = node.name or node.outputs[0].name or ""
     while (node.domain, node.op_type, overload) in model.functions:
         overload += "'"
     node.overload = overload
-    function = ir.Function(node.domain, node.op_type, overload, graph=body, attributes=[])
+    function = ir.Function(node.domain, node.op_type, overload, graph=body, attributes=dict(attributes or {}))
     model.functions[function.identifier()] = function
     model.opset_imports.setdefault(node.domain, 1)
+
+
+def _specialise(model: ir.Model, node: ir.Node) -> None:
+    """Give a node a copy of its function with the node's attributes filled in, which conversion of operator sets would lose."""
+    function = model.functions[node.op_identifier()]
+    body = function.clone().graph
+    for inner in body.all_nodes():
+        for name, attribute in list(inner.attributes.items()):
+            if not attribute.is_ref():
+                continue
+            reference = str(attribute.ref_attr_name)
+            given = node.attributes.get(reference) or function.attributes.get(reference)
+            del inner.attributes[name]
+            if given is not None and given.value is not None:
+                inner.attributes[name] = ir.Attr(name, given.type, given.value)
+    call(model, node, body, function.attributes)
 
 
 def spell_constants(body: ir.Graph) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import networkx
 import onnx_ir as ir
 
-from graphlrp.errors import GraphLRPError, ModelError, PluginError, UnsupportedOperatorError
+from graphlrp.errors import GraphLRPError, InputError, ModelError, PluginError, RuleError, UnsupportedOperatorError
 from graphlrp.ir.facts import Bounds, Facts
 
 _DECIDING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
@@ -157,8 +157,6 @@ def between(
         try:
             mapping = table[_key(node)].lower(node, facts)
             facts.set_bounds(node.outputs[0], mapping.bounds())
-        except GraphLRPError:
-            raise
         except Exception as error:
             raise mapping_failed(node, table[_key(node)], "lowering", error) from error
         place = Place(node, mapping, graph)
@@ -173,10 +171,18 @@ def between(
     return graph
 
 
-def mapping_failed(node: ir.Node, mapping: Any, what: str, error: Exception) -> PluginError:
-    """The error of a mapping class that fails, with the class and its module by name."""
+def mapping_failed(node: ir.Node, mapping: Any, what: str, error: Exception) -> GraphLRPError:
+    """The error to raise where a mapping class fails on a node.
+
+    Errors of the package are meant for the user: they get the node's name if they lack it. Anything else is a fault of the
+    class, which is told with its module.
+    """
+    label = f"{operator_name(node)} node {node.name!r}"
+    if isinstance(error, GraphLRPError):
+        plain = type(error) in (ModelError, InputError, RuleError, PluginError)
+        return type(error)(f"{label}: {error}") if plain and repr(node.name) not in str(error) else error
     name = f"{mapping.__module__}.{mapping.__qualname__}"
-    return PluginError(f"{operator_name(node)} node {node.name!r}: {what} by {name} failed: {type(error).__name__}: {error}")
+    return PluginError(f"{label}: {what} by {name} failed: {type(error).__name__}: {error}")
 
 
 def _key(node: ir.Node) -> tuple[str, str]:

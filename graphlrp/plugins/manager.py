@@ -127,10 +127,11 @@ class Plugins:
 
     @property
     def policies(self) -> dict[str, tuple[str, ...]]:
-        """Names and choices of all policies that registered mappings read."""
+        """Names of all policies that registered mappings read, with all choices that any of them offers."""
         result: dict[str, tuple[str, ...]] = {}
         for mapping in self._with_lowered():
-            result.update(mapping.policies)
+            for name, choices in mapping.policies.items():
+                result[name] = tuple(dict.fromkeys((*result.get(name, ()), *choices)))
         return result
 
     def convert(self, source: object) -> object:

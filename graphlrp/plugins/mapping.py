@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from graphlrp.errors import RuleError
+from graphlrp.errors import ModelError, RuleError
 from graphlrp.ir.emitter import Emitter
 from graphlrp.ir.facts import UNBOUNDED, Bounds, Facts
 from graphlrp.rules.base import Decomposition, Rule
@@ -97,6 +97,17 @@ class Mapping:
             return float(np.float32(default)) if isinstance(default, float) else default
         attribute = self.node.attributes[name]
         return attribute.as_string() if attribute.type == ir.AttributeType.STRING else attribute.value
+
+    def required(self, name: str) -> Any:
+        """Value of an attribute that the node must have.
+
+        Raises:
+            ModelError: it has not.
+        """
+        value = self.attribute(name)
+        if value is None:
+            raise ModelError(f"{self.node.op_type} node {self.node.name!r} lacks the attribute {name!r}")
+        return value
 
     def policy(self, op: Emitter, name: str) -> str:
         """The policy chosen for this explainer, by default the first one of its choices."""

@@ -253,6 +253,37 @@ def test_an_occurrence_whose_inner_values_are_used_elsewhere_stays() -> None:
     assert operators.count("Sigmoid") == 1
 
 
+def test_parameters_with_defaults_are_no_values_and_patterns_may_miss() -> None:
+    passes = []
+    for slope in (0.25, 0.5):
+
+        def leaky(op: Any, x: Any, slope: float = slope) -> Any:
+            return op.LeakyRelu(x, alpha=slope)
+
+        passes.append(graphlrp.Fusion(leaky, ("com.acme", f"Leaky{int(4 * slope)}"), name=f"find {slope}"))
+
+    class Plugin:
+        @graphlrp.hookimpl
+        def register_mappings(self, register: Any) -> None:
+            register(type("Leaky", (graphlrp.ComponentwiseMapping,), {"operators": (("com.acme", "Leaky2"),)}))
+
+        @graphlrp.hookimpl
+        def register_passes(self, register: Any) -> None:
+            for fusion in passes:
+                register(fusion)
+
+    net = Network(TensorProto.FLOAT, x=["N", 6])
+    model = net.model(net("LeakyRelu", "x", alpha=0.5, name="leaky"))
+    explainer = graphlrp.load(model, "gradient", plugins=[Plugin()])
+    assert [(row.node, row.operator) for row in explainer.plan.rows] == [("leaky", "com.acme.Leaky2")]
+    notes = {note.name: note.note for note in explainer.plan.passes}
+    assert notes == {"find 0.25": "no occurrence found", "find 0.5": "1 occurrence(s) became one node each"}
+    x = X.astype(np.float32)
+    np.testing.assert_allclose(explainer(x, "all").relevance, np.where(x > 0, 1, 0.5), rtol=1e-6)
+    with pytest.raises(PluginError, match=r"Fusion: .*<lambda> is no pattern: AttributeError"):
+        graphlrp.Fusion(lambda op, x: x.nothing(), ("com.acme", "Nothing"))
+
+
 def function_model(opset: int = 18) -> onnx.ModelProto:
     """A model that brings along ``acme.nn.Block`` (kept if a mapping is registered for it) and a function inside it."""
     node, imports = helper.make_node, [helper.make_opsetid("", opset), helper.make_opsetid("acme.nn", 1)]
@@ -298,6 +329,33 @@ def test_a_function_is_recognised_by_its_name(opset: int, dtype: str) -> None:
     np.testing.assert_allclose(one.relevance, other.relevance, rtol=1e-3, atol=1e-4)
 
 
+class Act(graphlrp.LinearizedMapping):
+    operators = (("acme", "Act"),)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_function_with_attributes(opset: int, dtype: str) -> None:
+    """Two calls of one function with different attributes, one of them left to its default."""
+    leaky = helper.make_node("LeakyRelu", ["x"], ["h"])
+    leaky.attribute.append(onnx.AttributeProto(name="alpha", ref_attr_name="slope", type=onnx.AttributeProto.FLOAT))
+    square = helper.make_node("Mul", ["h", "h"], ["y"])
+    imports = [helper.make_opsetid("", opset)]
+    default = helper.make_attribute("slope", 0.5)
+    function = helper.make_function("acme", "Act", ["x"], ["y"], [leaky, square], imports, attribute_protos=[default])
+    net = Network(TensorProto.FLOAT, opset, x=["N", 6])
+    model = net.model(net("Act", net("Neg", net("Act", "x", domain="acme", slope=0.25)), domain="acme"))
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("acme", 1))
+    x = X.astype(dtype)
+    hidden = -(np.where(x > 0, x, 0.25 * x) ** 2)
+    explainer = graphlrp.load(model, "gradient", plugins=[Act], dtype=dtype)
+    explanation = explainer(x, "all")
+    np.testing.assert_allclose(explanation.output, (0.5 * hidden) ** 2, rtol=1e-5)
+    slope = 2 * np.where(x > 0, x, 0.0625 * x)
+    np.testing.assert_allclose(explanation.relevance, 0.5 * hidden * -slope, rtol=1e-5, atol=1e-7)
+
+
 # What can go wrong
 
 
@@ -309,14 +367,24 @@ def fails(self: Any, *arguments: Any) -> Any:
     raise KeyError("no such thing")
 
 
+def raises(cls: type, node: Any, facts: Any) -> Any:
+    raise ModelError("three pieces or none")
+
+
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        (broken(forward_messages=fails), r"com\.acme\.Maxout node 'first': Broken\.forward_messages failed: KeyError"),
+        (broken(forward_messages=fails), r"com\.acme\.Maxout node 'first': forward_messages by .*Broken failed: KeyError"),
+        (broken(forward_messages=lambda self, op: self.required("size")), r"Maxout node 'first' lacks the attribute 'size'"),
+        (broken(forward_messages=lambda self, op: op.MatMul(self.x, self.x)), r"node '.*': emitted MatMul does not fit its"),
+        (broken(lower=classmethod(raises)), r"com\.acme\.Maxout node 'first': three pieces or none"),
+        (broken(policies={"bias": ("input",)}), r"Maxout node 'first': its mapping Broken has no choice 'absorb'"),
+        (broken(forward_messages=lambda self, op: op.Relu(self.output)), r"node 'first': forward_messages uses self.output"),
         (broken(forward_messages=lambda self, op: None), r"node 'first'.*forward_messages"),
         (broken(forward_messages=lambda self, op: [self.x, self.x]), r"must return the 1 emitted output"),
         (broken(bounds=fails), r"Maxout node 'first': lowering by .*Broken failed: KeyError: 'no such thing'"),
         (broken(relevance_messages=fails), r"Maxout node 'second': messages by .*Broken failed: KeyError"),
+        (broken(relevance_messages=lambda self, op, r, rule: op.absorb("dead", r)), r"node 'second'.*absorb: give a function"),
         (broken(relevance_messages=lambda self, op, r, rule: [3.0]), r"must return an emitted message or None"),
         (broken(relevance_messages=lambda self, op, r, rule: r), r"emits a message to '.*' of the wrong shape"),
     ],

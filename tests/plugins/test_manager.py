@@ -21,6 +21,7 @@ import graphlrp
 from graphlrp import Composite, PluginError, PluginWarning, RuleError, select
 from graphlrp.cli import main
 from graphlrp.plugins.manager import CHOICE, Plugins, import_plugin
+from graphlrp.plugins.skeleton import write_skeleton
 from graphlrp.rules.base import Decomposition
 from tests.builders import residual_network
 
@@ -119,6 +120,11 @@ def test_rules_precede_those_of_any_composite() -> None:
     rules = {row.node: row.rule for row in explainer.plan.rows}
     assert rules["dense"] == "Gamma(gamma=0.1)"
     assert rules["conv1"] == "Flat()"  # of the composite that was chosen automatically
+
+
+def test_a_pair_that_applies_nowhere_is_an_error() -> None:
+    with pytest.raises(RuleError, match=r"no mapping that takes Flat\(\) is selected by operator\(LSTM\); .*Conv \(family"):
+        graphlrp.load(residual_network(), rules=[(select.operator("LSTM"), graphlrp.Flat())])
 
 
 def test_names_of_rules() -> None:
@@ -320,3 +326,29 @@ def test_sets_of_plugins_side_by_side_in_threads() -> None:
     for index, (mappings, relevance) in results.items():
         assert set(mappings) == {"PassingRelu" if index % 2 else "Relu"}
         np.testing.assert_allclose(relevance, results[0][1], rtol=1e-5, atol=1e-6)
+
+
+# The skeleton
+
+
+def test_the_skeleton_passes_its_own_tests(tmp_path: Path) -> None:
+    folder = write_skeleton("my-layers", tmp_path)
+    assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*")) == [
+        "README.md",
+        "pyproject.toml",
+        "src/my_layers/__init__.py",
+        "tests/test_my_layers.py",
+    ]
+    # As pip would install it: the entry point makes it known.
+    information = folder / "src" / "my_layers-0.1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: my-layers\nVersion: 0.1.0\n")
+    (information / "entry_points.txt").write_text("[graphlrp]\nmy-layers = my_layers\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "src"), *sys.path])}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "tests")]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    assert result.returncode == 0, result.stdout
+    with pytest.raises(graphlrp.InputError, match="is there already"):
+        write_skeleton("my-layers", tmp_path)
+    with pytest.raises(graphlrp.InputError, match="is no name for a package"):
+        write_skeleton("1 layer", tmp_path)

@@ -140,7 +140,8 @@ def fuse_bias(model: ir.Model) -> str | None:
     products = {node.outputs[0] for node in model.graph if node.op_type == "MatMul"}
     if not any(value in products for node in model.graph if node.op_type == "Add" for value in node.inputs):
         return None
-    return Fusion(_matmul_and_bias, ("graphlrp", "Linear"), _is_layer)(model)
+    note = Fusion(_matmul_and_bias, ("graphlrp", "Linear"), _is_layer)(model)
+    return note if any(node.domain == "graphlrp" for node in model.graph) else None
 
 
 class EinsumConstant(_Matrix):

@@ -37,7 +37,7 @@ def write_skeleton(name: str, into: Path) -> Path:
     folder = into / name
     if folder.exists():
         raise InputError(f"{folder} is there already; choose another name or --into another folder")
-    layer = "".join(part.capitalize() for part in module.split("_"))
+    layer = "".join(part.capitalize() for part in module.split("_") if part.lower() != "graphlrp") or "Layer"
     words = {"name": name, "module": module.lower(), "layer": layer}
     templates = files(__package__) / "template"
     try:

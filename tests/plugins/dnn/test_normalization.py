@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 import graphlrp
+from graphlrp.plugins.dnn import LocalResponseNormalization
+from graphlrp.testing import check_mapping
 from tests.networks import Network, as_float, evaluate
 
 Array = np.ndarray
@@ -44,28 +49,54 @@ def local_response(x: Array, relevance: Array, policy: str, size: int, alpha: fl
     return result
 
 
-@pytest.mark.parametrize("policy", ["taylor", "taylor-own", "identity"])
-def test_local_response_normalisation(policy: str) -> None:
-    shapes = {1: (1, 2), 2: (3,), 3: (2, 2), 4: (2, 1), 8: (1, 2)}
-    for size, spatial in shapes.items():
-        parameters = {"alpha": 0.75, "beta": 0.625, "bias": 1.5} if size != 3 else {"alpha": 2.0**-13, "beta": 0.75, "bias": 1.0}
-        x, relevance = normal(2, 6, *spatial), normal(2, 6, *spatial)[::-1]
-        wanted = np.zeros_like(x)
-        for place in np.ndindex(2, *spatial):
+LRN = {1: (1, 2), 2: (3,), 3: (2, 2), 4: (2, 1), 8: (1, 2)}
+"""Sizes of windows, and of the spatial axes that they are tried with."""
+
+
+def parameters(size: int) -> dict[str, float]:
+    return {"alpha": 0.75, "beta": 0.625, "bias": 1.5} if size != 3 else {"alpha": 2.0**-13, "beta": 0.75, "bias": 1.0}
+
+
+def messages(policy: str, size: int) -> Callable[..., Array]:
+    def of(inputs: list[Any], output: Array, relevance: Array) -> Array:
+        (x,) = inputs
+        result = np.zeros_like(x)
+        for place in np.ndindex(len(x), *x.shape[2:]):
             column = (place[0], slice(None), *place[1:])
-            wanted[column] = local_response(x[column], relevance[column], policy, size, **parameters)
-        for shape in (["N", 6, *spatial], ["N", "C", *(f"s{k}" for k in range(len(spatial)))]):
-            network = Network(x=shape)
-            model = network.model(network("LRN", "x", size=size, **parameters))
-            explainer = graphlrp.load(model, initial="one", dtype="float64", ledger="strict", verify=False, lrn=policy)
-            explanation = explainer(x, relevance)
-            np.testing.assert_allclose(explanation.output, evaluate(model, {"x": x})[0], rtol=1e-12)
-            np.testing.assert_allclose(explanation.relevance, wanted, rtol=1e-8, atol=1e-10, err_msg=f"{size} {shape}")
-        if len(spatial) == 2 and size % 2:
-            # Only these sizes and shapes exist in ONNX Runtime.
-            single = graphlrp.load(as_float(model), initial="one", providers="cpu", verify=False, lrn=policy)
-            ours = single(x.astype(np.float32), relevance.astype(np.float32)).relevance
-            np.testing.assert_allclose(ours, wanted, rtol=1e-3, atol=1e-3)
+            if relevance[column].any():
+                result[column] = local_response(x[column], relevance[column], policy, size, **parameters(size))
+        return result
+
+    return of
+
+
+@pytest.mark.parametrize("size", LRN)
+def test_local_response_normalisation(size: int) -> None:
+    network = Network(x=["N", 6, *LRN[size]])
+    model = network.model(network("LRN", "x", size=size, **parameters(size)))
+    report = check_mapping(
+        LocalResponseNormalization,
+        [(6, *LRN[size])],
+        attributes={"size": size, **parameters(size)},
+        forward=lambda x: evaluate(model, {"x": x})[0],
+        messages=messages("taylor", size),
+        policies={"lrn": {policy: messages(policy, size) for policy in ("taylor", "taylor-own", "identity")}},
+    )
+    # Only windows of odd size on images exist in ONNX Runtime.
+    assert report["float32"].passed == (size % 2 == 1 and len(LRN[size]) == 2)
+
+
+@pytest.mark.parametrize("policy", ["taylor", "taylor-own", "identity"])
+def test_local_response_normalisation_of_dynamic_sizes(policy: str) -> None:
+    for size, spatial in LRN.items():
+        x, relevance = normal(2, 6, *spatial), normal(2, 6, *spatial)[::-1]
+        network = Network(x=["N", "C", *(f"s{k}" for k in range(len(spatial)))])
+        model = network.model(network("LRN", "x", size=size, **parameters(size)))
+        explainer = graphlrp.load(model, initial="one", dtype="float64", ledger="strict", verify=False, lrn=policy)
+        explanation = explainer(x, relevance)
+        np.testing.assert_allclose(explanation.output, evaluate(model, {"x": x})[0], rtol=1e-12)
+        wanted = messages(policy, size)([x], explanation.output, relevance)
+        np.testing.assert_allclose(explanation.relevance, wanted, rtol=1e-8, atol=1e-10, err_msg=str(size))
 
 
 @pytest.mark.parametrize("spatial", [(), (3,), (2, 2)], ids=["[N, C]", "[N, C, L]", "[N, C, H, W]"])
