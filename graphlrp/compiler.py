@@ -106,9 +106,9 @@ def compile_explainer(
     composite = composite.before(*settings.rules) if settings.rules else composite
     policies = _policies(settings, composite, plugins)
     _check_names(graph, composite)
-    _check_pairs(graph, settings.rules)
     _check_choices(graph, {**policies, "bias": settings.bias})
     rules = {place: composite.rule_for(place) for place in graph.places}
+    _check_pairs(graph, settings.rules)
     _check_bias(graph, settings.bias)
     op = Emitter(model.graph, ledger=settings.ledger and not standalone, options={**policies, "bias": settings.bias})
     op.dtype = graph.output.dtype or ir.DataType.FLOAT

@@ -231,9 +231,11 @@ class Emitter(OpBuilder):
     ) -> ir.Value:
         """``relevance / (z + epsilon * sign(z))``; the share of ε is booked as ``stabilizer``.
 
-        ``epsilon`` is a number, or an emitted positive value that broadcasts to ``z``.
+        ``epsilon`` is a number, or an emitted positive value that broadcasts to ``z``. Zero means ``divide``.
         ``rectified`` is max(z, 0) if the relevance is known to be zero wherever that is: then no sign has to be told.
         """
+        if not isinstance(epsilon, ir.Value) and epsilon == 0:
+            return self.divide(relevance, z)
         if rectified is not None:
             s = self.Div(relevance, self.Add(rectified, epsilon))
             self.absorb("stabilizer", lambda: self.Mul(s, epsilon))

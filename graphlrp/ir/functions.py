@@ -13,7 +13,7 @@ Bodies differ from node to node (by attributes, shapes, constants), so every nod
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import onnx
@@ -176,28 +176,34 @@ class Fusion:
     values are used elsewhere stays as it is.
 
     Args:
-        pattern: a function of the rewriter's ``op`` and the values that enter, which returns what leaves.
+        pattern: a function of the rewriter's ``op`` and the values that enter, which returns what leaves; or several, for the
+            spellings of one layer.
         operator: (domain, operator) of the node, which a mapping is to be registered for.
         condition: ``condition(context, **values)`` that says whether an occurrence counts, if the pattern alone does not tell.
         name: what the plan calls the pass, by default after the operator.
 
     Raises:
-        PluginError: ``pattern`` cannot be read as a pattern.
+        PluginError: a pattern cannot be read as one.
     """
 
     def __init__(
         self,
-        pattern: Callable[..., Any],
+        pattern: Callable[..., Any] | Sequence[Callable[..., Any]],
         operator: tuple[str, str],
         condition: Callable[..., bool] | None = None,
         name: str | None = None,
     ) -> None:
         self.operator = operator
         self.__name__ = name or f"fuse {operator[0]}.{operator[1]}"
+        patterns = [pattern] if callable(pattern) else list(pattern)
+        self._rules = RewriteRuleSet([self._rule(spelling, condition) for spelling in patterns], commute=True)
+
+    def _rule(self, pattern: Callable[..., Any], condition: Callable[..., bool] | None) -> RewriteRule:
         # The rewriter takes every parameter for a value, also those that only carry something into the pattern.
         signature = inspect.signature(pattern)
         given = [parameter for parameter in signature.parameters.values() if parameter.default is parameter.empty]
         parameters = [parameter.name for parameter in given[1:]]
+        domain, operator = self.operator
 
         def values_only(*arguments: Any) -> Any:
             return pattern(*arguments)
@@ -205,14 +211,13 @@ class Fusion:
         values_only.__signature__ = signature.replace(parameters=given)  # type: ignore[attr-defined]
 
         def replacement(op: Any, **values: Any) -> Any:
-            return getattr(op, operator[1])(*(values[name] for name in parameters), _domain=operator[0])
+            return getattr(op, operator)(*(values[name] for name in parameters), _domain=domain)
 
         try:
-            rule = RewriteRule(values_only, replacement, condition, as_function=True, name=self.__name__)
+            return RewriteRule(values_only, replacement, condition, as_function=True, name=self.__name__)
         except Exception as error:
             label = getattr(pattern, "__qualname__", repr(pattern))
             raise PluginError(f"Fusion: {label} is no pattern: {type(error).__name__}: {error}") from error
-        self._rules = RewriteRuleSet([rule], commute=True)
 
     def __call__(self, model: ir.Model) -> str:
         """Fuse all occurrences."""

@@ -41,10 +41,7 @@ class Epsilon(Rule):
     def linear_messages(self, op: Emitter, mapping: LinearProblem, relevance: ir.Value) -> Decomposition:
         """One adjoint."""
         z = mapping.z(op)
-        if self.epsilon == 0:
-            s = op.divide(relevance, z)
-        else:
-            s = op.divide_stabilized(relevance, z, self.epsilon, mapping.rectified(op, relevance))
+        s = op.divide_stabilized(relevance, z, self.epsilon, mapping.rectified(op, relevance))
         bias = mapping.bias(op)
         message = op.Mul(mapping.x, mapping.adjoint(op, s, mapping.weight(op)))
         op.note_multiple(message, mapping.x)

@@ -88,7 +88,7 @@ def check_mapping(
     forward: Callable[..., Array] | None = None,
     messages: MessagesFunction | None = None,
     contributions: Callable[[list[Any]], Array] | None = None,
-    rules: Sequence[Rule] | None = None,
+    rules: Sequence[Rule] | Dictionary[Rule, MessagesFunction] | None = None,
     policies: Policies | None = None,
     domain: tuple[float, float] | None = None,
     opset: int = OPSET,
@@ -121,7 +121,8 @@ def check_mapping(
             place of a constant stands its share, which the ledger is to have booked, or None.
         contributions: z_ij in numpy, ``contributions(inputs) -> [D, M]``, for the inputs of one sample, without batch: own
             messages must be proportional to z_ij for every j. D counts the components of all explained inputs.
-        rules: what is checked besides the mapping's own messages; all linear rules by default, if it is a ``LinearMapping``.
+        rules: what is checked besides the mapping's own messages; all linear rules by default, if it is a ``LinearMapping``. For
+            a mapping of another kind that takes rules, a dictionary {rule: function}, each function like ``messages``.
         policies: which choices of which policies are checked, with the messages of each where they are known:
             ``{"merge": {"z": f, "equal": None}}``. By default all choices of all policies that the class declares.
         domain: interval that inputs are drawn from, for functions that are not defined everywhere.
@@ -178,7 +179,7 @@ class Conformance:
         forward: Callable[..., Array] | None = None,
         messages: MessagesFunction | None = None,
         contributions: Callable[[list[Any]], Array] | None = None,
-        rules: Sequence[Rule] | None = None,
+        rules: Sequence[Rule] | Dictionary[Rule, MessagesFunction] | None = None,
         policies: Policies | None = None,
         domain: tuple[float, float] | None = None,
         opset: int = OPSET,
@@ -192,9 +193,11 @@ class Conformance:
             raise InputError("give messages or contributions, not both: either says what the mapping's own messages are")
         self.bench = Bench(mapping, inputs, operator=operator, attributes=attributes, opset=opset, name=name)
         self.subject = Subject(self.bench, forward, contributions, domain, seed)
-        self.meaning = Meaning(self.subject, messages, textbook or {})
+        by_rule = rules if isinstance(rules, Dictionary) else {}
+        self.meaning = Meaning(self.subject, messages, textbook or {}, by_rule)
         self.tolerance = tolerance
-        self._rules, self._policies, self._conserves = rules, policies, conserves
+        self._rules = None if rules is None else tuple(rules)
+        self._policies, self._conserves = policies, conserves
 
     @property
     def title(self) -> str:

@@ -16,7 +16,7 @@ from graphlrp.rules.linear import AlphaBeta, Epsilon, Flat, Gamma, Pass, WSquare
 from graphlrp.testing import dense
 from graphlrp.testing.bench import Expansion, Variant
 from graphlrp.testing.dense import Dense, Shares
-from graphlrp.testing.subject import Subject
+from graphlrp.testing.subject import Subject, name_of
 
 Array = npt.NDArray[Any]
 
@@ -61,15 +61,24 @@ class Meaning:
         subject: what is checked.
         messages: the mapping's own messages in numpy, if the author gives them.
         textbook: forms of rules that the author gives.
+        by_rule: messages in numpy under rules that the mapping takes.
     """
 
-    def __init__(self, subject: Subject, messages: MessagesFunction | None, textbook: Mapping[Rule, TextbookFunction]) -> None:
-        self.subject, self.messages, self.textbook = subject, messages, dict(textbook)
+    def __init__(
+        self,
+        subject: Subject,
+        messages: MessagesFunction | None,
+        textbook: Mapping[Rule, TextbookFunction],
+        by_rule: Mapping[Rule, MessagesFunction],
+    ) -> None:
+        self.subject, self.messages, self.textbook, self.by_rule = subject, messages, dict(textbook), dict(by_rule)
 
     def of(self, rule: Rule | None) -> Expectation | None:
         """What the messages of a rule, or the mapping's own, should be; None if nothing says so."""
         subject = self.subject
         every = subject.samples.names
+        if rule is not None and rule in self.by_rule:
+            return self.by_function(self.by_rule[rule], f"{name_of(rule)} equals its function")
         if rule is None and self.messages is not None:
             return self.by_function(self.messages, "own messages equal messages()")
         if rule is None and subject.contributions is not None:
