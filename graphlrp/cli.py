@@ -23,7 +23,7 @@ import graphlrp
 from graphlrp.errors import ConservationError, GraphLRPError, InputError, PluginWarning
 from graphlrp.explainer import TOLERANCE, Explainer, Explanation, write_model
 from graphlrp.plugins.manager import Plugins, import_plugin
-from graphlrp.plugins.skeleton import write_skeleton
+from graphlrp.plugins.skeleton import KINDS, write_skeleton
 from graphlrp.preprocessing import INTERPOLATIONS, Preprocessing, read_arrays, read_input
 from graphlrp.rules import select
 from graphlrp.rules.base import Rule
@@ -320,10 +320,11 @@ def plugins(context: click.Context, plugins: tuple[str, ...]) -> None:
 
 @plugins.command("new")
 @click.argument("name")
+@click.option("--kind", type=click.Choice(list(KINDS)), default="layer", show_default=True, help="What the package adds.")
 @click.option("--into", default=".", type=click.Path(path_type=Path), help="Folder to write the package's folder to.")
-def new_plugin(name: str, into: Path) -> None:
-    """Write a package with a plugin: a layer of its own, tests, and the entry point that makes it known."""
-    folder = write_skeleton(name, into)
+def new_plugin(name: str, kind: str, into: Path) -> None:
+    """Write a package with a plugin: a layer or a rule of its own, tests, and the entry point that makes it known."""
+    folder = write_skeleton(name, into, kind)
     click.echo(f"wrote {folder}; now: pip install -e '{folder}[test]' && pytest {folder} && graphlrp plugins")
 
 

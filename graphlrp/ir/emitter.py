@@ -48,6 +48,8 @@ class Emitter(OpBuilder):
         self._props: dict[str, str] = {}
         self._scalars: dict[float, ir.Value] = {}
         self._vectors: dict[tuple[int, ...], ir.Value] = {}
+        self._dimensions: dict[ir.Value, list[Any]] = {}
+        """Emitted sizes and shapes, and what is known of the axes that they speak of: inference does not see through them."""
 
     if TYPE_CHECKING:
 
@@ -68,6 +70,8 @@ class Emitter(OpBuilder):
             if self._props:
                 node.metadata_props.clear()
                 node.metadata_props.update(self._props)
+            if op_type in ("Reshape", "Expand") and node.inputs[1] in self._dimensions:
+                _name_sizes(node, self._dimensions[node.inputs[1]])
         return result
 
     @contextmanager
@@ -282,6 +286,9 @@ class Emitter(OpBuilder):
                 return dimension
             if axis < 0:
                 axis += len(value.shape)
+            size: ir.Value = self.Shape(value, start=axis, end=axis + 1)
+            self._dimensions[size] = [dimension]
+            return size
         return self.Shape(value, start=axis, end=axis + 1 if axis != -1 else None)
 
     def sizes(self, value: ir.Value, axes: Sequence[int] | None = None) -> list[Size]:
@@ -293,7 +300,12 @@ class Emitter(OpBuilder):
         if all(isinstance(size, int) for size in sizes):
             return self.integers([size for size in sizes if isinstance(size, int)])
         parts = [self.shape([size]) if isinstance(size, int) else size for size in sizes]
-        return parts[0] if len(parts) == 1 else self.Concat(*parts, axis=0)
+        if len(parts) == 1:
+            return parts[0]
+        vector: ir.Value = self.Concat(*parts, axis=0)
+        unknown = [None]
+        self._dimensions[vector] = [s if isinstance(s, int) else self._dimensions.get(s, unknown)[0] for s in sizes]
+        return vector
 
     def shape_of(self, value: ir.Value) -> ir.Value:
         """The whole shape of a value as an int64 vector, constant if it is static."""
@@ -355,6 +367,21 @@ class Emitter(OpBuilder):
                 value = self.Transpose(value, perm=[named[0], *(a for a in range(axes) if a != named[0])])
         flat = self.Reshape(value, self.Concat(batch, self.integers([-1]), axis=0))
         return self.ReduceSum(flat, self.integers([1]), keepdims=0)
+
+
+def _name_sizes(node: ir.Node, dimensions: Sequence[Any]) -> None:
+    """Tell the output of a Reshape or Expand the sizes it was given, where inference found none."""
+    output = node.outputs[0]
+    inferred = list(output.shape) if output.shape is not None else [None] * len(dimensions)
+    if len(inferred) != len(dimensions):
+        return
+    known: list[Any] = []
+    for own, given in zip(inferred, dimensions, strict=True):
+        # 0 copies an axis and -1 is what is left over in a Reshape; 1 is broadcast in an Expand.
+        plain = not isinstance(given, int) or given > (0 if node.op_type == "Reshape" else 1)
+        unnamed = not isinstance(own, int) and (own is None or own.value is None)
+        known.append(given if unnamed and plain else own)
+    output.shape = ir.Shape(known)
 
 
 def _no_mappings(*arguments: Any) -> Sequence[ir.Value]:

@@ -196,6 +196,7 @@ class Fusion:
         self.operator = operator
         self.__name__ = name or f"fuse {operator[0]}.{operator[1]}"
         patterns = [pattern] if callable(pattern) else list(pattern)
+        self.__module__ = getattr(patterns[0], "__module__", type(self).__module__)  # whom errors are told of
         self._rules = RewriteRuleSet([self._rule(spelling, condition) for spelling in patterns], commute=True)
 
     def _rule(self, pattern: Callable[..., Any], condition: Callable[..., bool] | None) -> RewriteRule:

@@ -289,7 +289,11 @@ class LinearMapping(Mapping):
 
     def relevance_messages(self, op: Emitter, relevance: ir.Value, rule: Rule | None) -> ir.Value:
         """The rule's messages, and the bias share where the policy wants it."""
-        decomposition = (rule or Epsilon()).linear_messages(op, self, relevance)
+        chosen = rule or Epsilon()
+        decomposition = chosen.linear_messages(op, self, relevance)
+        if not isinstance(decomposition, Decomposition):
+            name = f"{type(chosen).__module__}.{type(chosen).__qualname__}"
+            raise RuleError(f"{name}.linear_messages must return a graphlrp.Decomposition, not {decomposition!r}")
         return self._place_bias(op, decomposition)
 
     def gradient(self, op: Emitter, gradient: ir.Value, rule: Gradient) -> ir.Value:

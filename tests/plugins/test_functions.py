@@ -399,6 +399,37 @@ def test_messages_alone_do_not_run() -> None:
         graphlrp.load(maxout_model(), "epsilon", plugins=[OnlyMessages])
 
 
+def test_a_condition_that_fails_names_its_module() -> None:
+    def condition(context: Any, **values: Any) -> bool:
+        raise LookupError("no such thing")
+
+    class Passes:
+        @graphlrp.hookimpl
+        def register_passes(self, register: Any) -> None:
+            register(graphlrp.Fusion(lambda op, x: op.Relu(x), ("com.acme", "Never"), condition, name="find ReLUs"))
+
+    with pytest.raises(ModelError, match=r"the pass 'find ReLUs' of tests\.plugins\.test_functions fails.*LookupError"):
+        graphlrp.load(maxout_model(), "epsilon", plugins=[Maxout, Passes()])
+
+
+def test_names_of_axes_go_through_emitted_shapes() -> None:
+    net = Network(x=["N", "T", 6])
+    model = net.model(net("Grouped", "x", domain="com.acme"))
+    model.opset_import.append(helper.make_opsetid("com.acme", 1))
+
+    class Grouped(graphlrp.ComponentwiseMapping):
+        operators = (("com.acme", "Grouped"),)
+
+        def forward_messages(self, op: graphlrp.Emitter) -> Any:
+            pairs = op.Reshape(self.x, op.shape([op.size(self.x, 0), op.size(self.x, 1), 3, 2]))
+            assert [str(d) for d in pairs.shape] == ["N", "T", "3", "2"]
+            return op.Reshape(op.Sin(pairs), op.shape([op.size(self.x, 0), op.size(self.x, 1), 6]))
+
+    x = RNG.normal(size=(2, 3, 6))
+    explanation = graphlrp.load(model, "epsilon", plugins=[Grouped], dtype="float64", class_axis=2, ledger="strict")(x, 4)
+    np.testing.assert_allclose(explanation.relevance[..., 4], np.sin(x)[..., 4])
+
+
 def test_a_broken_pass_names_itself() -> None:
     class Passes:
         @graphlrp.hookimpl

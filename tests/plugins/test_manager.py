@@ -21,7 +21,7 @@ import graphlrp
 from graphlrp import Composite, PluginError, PluginWarning, RuleError, select
 from graphlrp.cli import main
 from graphlrp.plugins.manager import CHOICE, Plugins, import_plugin
-from graphlrp.plugins.skeleton import write_skeleton
+from graphlrp.plugins.skeleton import KINDS, write_skeleton
 from graphlrp.rules.base import Decomposition
 from tests.builders import residual_network
 
@@ -125,6 +125,19 @@ def test_rules_precede_those_of_any_composite() -> None:
 def test_a_pair_that_applies_nowhere_is_an_error() -> None:
     with pytest.raises(RuleError, match=r"no mapping that takes Flat\(\) is selected by operator\(LSTM\); .*Conv \(family"):
         graphlrp.load(residual_network(), rules=[(select.operator("LSTM"), graphlrp.Flat())])
+
+
+@dataclass(frozen=True)
+class Forgetful(graphlrp.Rule):
+    """A rule that returns nothing."""
+
+    def linear_messages(self, op: graphlrp.Emitter, mapping: Any, relevance: Any) -> Any:
+        mapping.adjoint(op, relevance, mapping.weight(op))
+
+
+def test_a_rule_that_returns_no_decomposition_is_named() -> None:
+    with pytest.raises(RuleError, match=r"Gemm node 'dense': .*Forgetful.linear_messages must return a graphlrp.Decomposition"):
+        graphlrp.load(residual_network(), Forgetful())
 
 
 def test_names_of_rules() -> None:
@@ -331,8 +344,9 @@ def test_sets_of_plugins_side_by_side_in_threads() -> None:
 # The skeleton
 
 
-def test_the_skeleton_passes_its_own_tests(tmp_path: Path) -> None:
-    folder = write_skeleton("my-layers", tmp_path)
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_skeleton_passes_its_own_tests(tmp_path: Path, kind: str) -> None:
+    folder = write_skeleton("my-layers", tmp_path, kind)
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*.*")) == [
         "README.md",
         "pyproject.toml",

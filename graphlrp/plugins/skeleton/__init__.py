@@ -1,4 +1,4 @@
-"""What ``graphlrp plugins new`` writes: a package with one layer, its tests and the entry point that makes it known."""
+"""What ``graphlrp plugins new`` writes: a package with a layer or a rule, its tests, and the entry point that makes it known."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from string import Template
 
 from graphlrp.errors import InputError
 
-FILES = {
-    "pyproject.toml.txt": "pyproject.toml",
-    "README.md.txt": "README.md",
-    "plugin.py.txt": "src/{module}/__init__.py",
-    "test_plugin.py.txt": "tests/test_{module}.py",
+KINDS = {
+    "layer": ("README.md.txt", "plugin.py.txt", "test_plugin.py.txt"),
+    "rule": ("README.rule.md.txt", "rule.py.txt", "test_rule.py.txt"),
 }
-"""Templates, and where in the package each goes; ``$name``, ``$module`` and ``$layer`` are filled in."""
+"""Templates by what the package adds: its README, the plugin, its tests; ``$name``, ``$module``, ``$layer`` are filled in."""
 
 
-def write_skeleton(name: str, into: Path) -> Path:
-    """Write the package ``name`` to a new folder of that name.
+def write_skeleton(name: str, into: Path, kind: str = "layer") -> Path:
+    """Write the package ``name`` to a new folder of that name; ``kind`` is one of ``KINDS``.
 
     Returns:
         The folder.
@@ -40,11 +38,18 @@ def write_skeleton(name: str, into: Path) -> Path:
     layer = "".join(part.capitalize() for part in module.split("_") if part.lower() != "graphlrp") or "Layer"
     words = {"name": name, "module": module.lower(), "layer": layer}
     templates = files(__package__) / "template"
+    readme, plugin, tests = KINDS[kind]
+    places = {
+        "pyproject.toml.txt": "pyproject.toml",
+        readme: "README.md",
+        plugin: "src/{module}/__init__.py",
+        tests: "tests/test_{module}.py",
+    }
     try:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into, prefix=f".{name}-") as staging:
             package = Path(staging) / name
-            for template, place in FILES.items():
+            for template, place in places.items():
                 path = package / place.format(**words)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 text = Template((templates / template).read_text(encoding="utf-8")).substitute(words)
