@@ -21,7 +21,8 @@ from rich.table import Table
 
 import graphlrp
 from graphlrp.errors import ConservationError, GraphLRPError, InputError, PluginWarning
-from graphlrp.explainer import TOLERANCE, Explainer, Explanation, write_model
+from graphlrp.explainer import TOLERANCE, Explainer, Explanation
+from graphlrp.ir.writing import write_model
 from graphlrp.plugins.manager import Plugins, import_plugin
 from graphlrp.plugins.skeleton import KINDS, write_skeleton
 from graphlrp.preprocessing import INTERPOLATIONS, Preprocessing, read_arrays, read_input
@@ -197,6 +198,7 @@ def explain(
             _describe(table, explanation, name, names, sources, options["class_axis"])
     # Picture by picture, the classes below each other; composites side by side.
     grid = [[column[sample] for column in rows[rank]] for sample in range(len(rows[0][0])) for rank in range(len(rows))]
+    picture_path.parent.mkdir(parents=True, exist_ok=True)
     if shown is not None or hasattr(grid[0][0], "image"):
         save_figure(picture_path, grid, colours=colours, percentile=percentile)
     else:
@@ -423,15 +425,14 @@ def _parameters(option: str, text: str, rest: str) -> dict[str, object]:
 
 
 def _output_paths(output: Path) -> tuple[Path, Path]:
-    """Where the picture and the arrays go; their folder must be there or be possible to make."""
+    """Where the picture and the arrays go; their folder is there, or can be made when they are written."""
     if output.suffix.lower() == ".png":
         folder, paths = output.parent, (output, output.with_suffix(".npz"))
     else:
         folder, paths = output, (output / "explanation.png", output / "relevance.npz")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error}") from error
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise InputError(f"cannot write to {folder}: {there} is no folder that can be written to")
     return paths
 
 

@@ -109,6 +109,7 @@ def compile_explainer(
     _check_choices(graph, {**policies, "bias": settings.bias})
     rules = {place: composite.rule_for(place) for place in graph.places}
     _check_pairs(graph, settings.rules)
+    _check_messages(graph, composite)
     _check_bias(graph, settings.bias)
     op = Emitter(model.graph, ledger=settings.ledger and not standalone, options={**policies, "bias": settings.bias})
     op.dtype = graph.output.dtype or ir.DataType.FLOAT
@@ -201,6 +202,17 @@ def _check_pairs(graph: MappingGraph, pairs: Sequence[tuple[Selector, Rule]]) ->
             raise RuleError(
                 f"rules: no mapping that takes {rule} is selected by {selector}; those that take it are"
                 f" {', '.join(sorted(listed)) or 'none'}"
+            )
+
+
+def _check_messages(graph: MappingGraph, composite: Composite) -> None:
+    """A rule that has no messages for anything, for want of its method perhaps, must not be passed over silently."""
+    for _, rule in composite.entries:
+        silent = type(rule).linear_messages is Rule.linear_messages
+        if silent and not any(place.accepts(rule) for place in graph.places):
+            name = f"{type(rule).__module__}.{type(rule).__qualname__}"
+            raise RuleError(
+                f"composite {composite.name!r}: {name} has no linear_messages, and no mapping of the model takes {rule}"
             )
 
 

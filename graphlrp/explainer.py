@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import onnx_ir as ir
 
 from graphlrp.compiler import RECORDS, Compiled, Settings, compile_explainer
-from graphlrp.errors import InputError, ModelError, RelevanceWarning, RuleError
-from graphlrp.ir.canonical import Pass, PassNote, all_passes, canonicalise
+from graphlrp.errors import InputError, RelevanceWarning, RuleError
+from graphlrp.feeds import read_feeds
+from graphlrp.ir.canonical import PassNote, all_passes, canonicalise
 from graphlrp.ir.emitter import ABSORBED
 from graphlrp.ir.reading import read_model
+from graphlrp.ir.writing import write_model
 from graphlrp.ledger import Ledger, LedgerEntry, conservation_error
 from graphlrp.plan import Plan
 from graphlrp.plugins.manager import Plugins
@@ -28,6 +27,7 @@ from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
 from graphlrp.rules.select import Selector, every
 from graphlrp.runtime import Session, open_session, run_batches
+from graphlrp.verification import SAMPLES, Verification
 
 Array = npt.NDArray[Any]
 Target = "int | str | Sequence[int] | Array | None"
@@ -39,12 +39,6 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 GROWTH = 1e6
 """Σ|R| over |f(x)| from which on a sum of float32 relevances says little about f(x)."""
-
-VERIFICATION_SAMPLES = 4
-"""How many of the first samples that are explained canonical and original model are compared on."""
-
-VERIFICATION_TOLERANCE = 1e-3
-"""Largest difference between canonical and original outputs, relative to the largest output, that is taken for rounding."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +99,10 @@ class Explainer:
         self._plugins = plugins
         self._strict = strict
         self._verify = verify
-        self._original = original if original is not None else model.clone()
-        passes: list[Pass] = list(all_passes(DTYPES[dtype], plugins.mappings, plugins.passes))
+        passes = all_passes(DTYPES[dtype], plugins.mappings, plugins.passes)
+        self._verification = Verification(
+            original if original is not None else model.clone(), model, passes, plugins.mappings, dtype
+        )
         self._notes: list[PassNote] = canonicalise(model, passes)
         self._canonical = model
         self._compiled: dict[bool, Compiled] = {}
@@ -157,7 +153,7 @@ class Explainer:
             InputError: wrong names, shapes, types, NaN or infinities, a class out of range, no samples.
             ConservationError: with ``ledger="strict"``, if relevance is not accounted for.
         """
-        feeds = self._feeds(x)
+        feeds = read_feeds(x, self.inputs)
         count = len(next(iter(feeds.values())))
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
@@ -166,7 +162,7 @@ class Explainer:
         feeds[compiled.target_input] = array
         if self._verify and not self._verified:
             # A static batch is filled up by beginning again.
-            rows = np.arange(compiled.static_batch or min(count, VERIFICATION_SAMPLES)) % count
+            rows = np.arange(compiled.static_batch or min(count, SAMPLES)) % count
             self._verify_on({name: a[rows] for name, a in feeds.items() if name != compiled.target_input})
         own = [str(value.name) for value in self._canonical.graph.outputs]
         names = list(dict.fromkeys([*own, compiled.explained_output, *compiled.relevance.values(), *compiled.reported.values()]))
@@ -222,7 +218,7 @@ class Explainer:
         Raises:
             ModelError: they differ by more than rounding can explain; the pass that is to blame is named if one can be found.
         """
-        return self._verify_on(self._feeds(x))
+        return self._verify_on(read_feeds(x, self.inputs))
 
     # How it does it
 
@@ -237,30 +233,6 @@ class Explainer:
         if weights not in self._sessions:
             self._sessions[weights] = open_session(self._compile(weights).model, self._dtype, self._providers)
         return self._sessions[weights]
-
-    def _feeds(self, x: Any) -> dict[str, Array]:
-        """Check the input against the model and bring it to its types."""
-        inputs = self.inputs
-        if isinstance(x, Mapping):
-            unknown, missing = set(x) - set(inputs), set(inputs) - set(x)
-            if unknown or missing:
-                raise InputError(
-                    f"the model's inputs are {', '.join(map(repr, inputs))};"
-                    + (f" unknown: {', '.join(map(repr, sorted(unknown)))};" if unknown else "")
-                    + (f" missing: {', '.join(map(repr, sorted(missing)))}" if missing else "")
-                )
-            given = dict(x)
-        elif len(inputs) == 1:
-            given = {next(iter(inputs)): x}
-        else:
-            raise InputError(f"the model has several inputs ({', '.join(map(repr, inputs))}); give a dictionary of arrays")
-        feeds = {name: _check_array(name, given[name], inputs[name]) for name in inputs}
-        counts = {name: len(array) for name, array in feeds.items()}
-        if len(set(counts.values())) > 1:
-            raise InputError(f"inputs have different numbers of samples: {counts}")
-        if next(iter(counts.values())) == 0:
-            raise InputError("the input holds no samples (its first axis has size 0)")
-        return feeds
 
     def _target(self, target: Any, count: int) -> tuple[Array, bool]:
         """The target as the graph wants it, and whether it is class weights."""
@@ -386,60 +358,11 @@ class Explainer:
             return np.asarray(chosen.sum(1))
         return np.full(count, float(chosen.shape[1])) if initial == "one" else np.zeros(count)
 
-    def _verify_on(self, feeds: dict[str, Array]) -> float:
+    def _verify_on(self, feeds: Mapping[str, Array]) -> float:
         """Original against canonical outputs; the difference goes into the plan."""
         self._verified = True
-        names = [str(value.name) for value in self._original.graph.outputs]
-        originals = {str(v.name): v for v in self._original.graph.inputs}
-        own = {name: a.astype(originals[name].dtype.numpy()) if name in originals else a for name, a in feeds.items()}  # type: ignore[union-attr]
-        unknown = sorted({f"{n.domain}.{n.op_type}" for n in self._original.graph if self._only_plugins_know(n)})
-        if unknown:
-            self.plan.verification = f"not verified: only plugins know what {', '.join(unknown)} of the original compute"
-            return float("nan")
-        try:
-            expected = open_session(self._original, "float32", "cpu").run(names, own)
-        except ModelError as error:
-            self.plan.verification = f"not verified: ONNX Runtime does not run the original model ({str(error)[:120]})"
-            return float("nan")
-        difference = self._difference(expected, self._canonical, feeds)
-        count = len(next(iter(feeds.values())))
-        self.plan.verification = (
-            f"canonical and original outputs agree to {difference:.1e} of the largest output, on {count} sample(s)"
-        )
-        if not difference <= VERIFICATION_TOLERANCE:
-            raise ModelError(
-                f"canonicalisation changed the model: outputs differ by {difference:.2e} of the largest output."
-                f" {self._guilty(expected, feeds)} Please report it with the model; load(..., verify=False) goes on regardless"
-            )
+        difference, self.plan.verification = self._verification.compare(feeds)
         return difference
-
-    def _only_plugins_know(self, node: ir.Node) -> bool:
-        mapping = self._plugins.mappings.get((node.domain, node.op_type))
-        own = node.op_identifier() in self._original.functions
-        return mapping is not None and mapping.emits_operator() and not own and not onnx.defs.has(node.op_type, node.domain)
-
-    def _difference(self, expected: Sequence[Array], model: ir.Model, feeds: Mapping[str, Array]) -> float:
-        names = [str(value.name) for value in model.graph.outputs]
-        got = open_session(model, self._dtype, "cpu").run(names, feeds)
-        worst = 0.0
-        for a, b in zip(expected, got, strict=True):
-            if a.dtype.kind == "f" and a.size:
-                scale = max(float(np.abs(a).max()), 1e-30)
-                worst = max(worst, float(np.abs(a.astype(np.float64) - b).max()) / scale)
-        return worst
-
-    def _guilty(self, expected: Sequence[Array], feeds: Mapping[str, Array]) -> str:
-        """Find the first pass after which outputs differ."""
-        passes = all_passes(DTYPES[self._dtype], self._plugins.mappings, self._plugins.passes)
-        for count in range(1, len(passes) + 1):
-            model = self._original.clone()
-            try:
-                canonicalise(model, passes[:count])
-                if self._difference(expected, model, feeds) > VERIFICATION_TOLERANCE:
-                    return f"The pass {getattr(passes[count - 1], '__name__', passes[count - 1])!r} is to blame."
-            except ModelError:
-                continue
-        return "No single pass is to blame."
 
 
 def load(
@@ -559,31 +482,6 @@ def rule(name: str, *, plugins: Iterable[object] = (), **parameters: object) -> 
     return presets.make_rule(name, Plugins(plugins).rules, **parameters)
 
 
-def write_model(model: ir.Model, path: str | os.PathLike[str]) -> None:
-    """Write a model atomically; weights over the limit of protobuf go to ``<name>.data`` beside it.
-
-    Raises:
-        InputError: the folder does not exist or cannot be written to.
-    """
-    from graphlrp.runtime import PROTOBUF_LIMIT
-
-    path = Path(path)
-    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
-            written = Path(folder) / path.name
-            if weights > PROTOBUF_LIMIT:
-                ir.save(model, written, external_data=f"{path.name}.data")
-                os.replace(Path(folder) / f"{path.name}.data", path.parent / f"{path.name}.data")
-            else:
-                proto = ir.to_proto(ir.external_data.load_to_model(model))
-                onnx.checker.check_model(proto, full_check=False)
-                written.write_bytes(proto.SerializeToString())
-            os.replace(written, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from error
-
-
 def _note_relevance(model: ir.Model, ledger: Ledger) -> None:
     """Write what the ledger says of the model's own nodes into their metadata, the mean of all samples."""
     entries = {entry.name: entry for entry in ledger}
@@ -597,44 +495,3 @@ def _note_relevance(model: ir.Model, ledger: Ledger) -> None:
         node.metadata_props["graphlrp.relevance_in"] = f"{np.mean(entry.relevance_in, dtype=np.float64):.4g}"
         node.metadata_props["graphlrp.relevance_out"] = f"{np.mean(entry.relevance_out, dtype=np.float64):.4g}"
         node.metadata_props["graphlrp.absorbed"] = absorbed or "nothing"
-
-
-def _check_array(name: str, array: Any, value: ir.Value) -> Array:
-    """Check an input array against the declared input."""
-    try:
-        array = np.asarray(array)
-    except ValueError as error:
-        raise InputError(f"input {name!r} is no array: {error}") from error
-    dtype = value.dtype
-    assert dtype is not None
-    wanted = dtype.numpy()
-    if array.dtype == object or array.dtype.kind in "USOMmVc":
-        raise InputError(f"input {name!r} is of type {array.dtype}; the model wants {wanted}")
-    if dtype.is_floating_point() and array.dtype.kind != "f":
-        raise InputError(
-            f"input {name!r} is of type {array.dtype}, the model wants {wanted}: preprocess it as the model expects, or convert"
-            " it on purpose with .astype"
-        )
-    if not dtype.is_floating_point() and array.dtype.kind == "f":
-        raise InputError(f"input {name!r} is of type {array.dtype}, the model wants {wanted}")
-    if array.ndim == 0:
-        raise InputError(f"input {name!r} is a scalar; its first axis must be the batch")
-    if value.shape is not None:
-        shape = [d if isinstance(d, int) else None for d in value.shape]
-        fits = len(shape) == array.ndim and all(
-            s is None or s == a or axis == 0 for axis, (s, a) in enumerate(zip(shape, array.shape, strict=False))
-        )
-        if not fits:
-            declared = "[" + ", ".join(str(d) for d in value.shape) + "]"
-            hint = ""
-            if len(shape) == array.ndim + 1:
-                hint = "; a single sample needs a leading axis: x[None]"
-            raise InputError(f"input {name!r} has shape {list(array.shape)}, the model wants {declared}{hint}")
-    with np.errstate(over="ignore"):
-        converted: Array = np.ascontiguousarray(array, dtype=wanted)
-    if converted.dtype.kind == "f" and not np.isfinite(converted).all():
-        bad = int((~np.isfinite(converted)).sum())
-        raise InputError(
-            f"input {name!r} holds {bad} NaN or infinite number(s) of {converted.size}; relevance of them is meaningless"
-        )
-    return converted

@@ -16,15 +16,13 @@ import onnxruntime
 from tqdm.auto import tqdm
 
 from graphlrp.errors import ModelError, ProviderError
+from graphlrp.ir.writing import PROTOBUF_LIMIT
 from graphlrp.reference import evaluator
 
 Array = npt.NDArray[Any]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _SHORT = {"cpu": CPU, "cuda": CUDA, "gpu": CUDA}
-
-PROTOBUF_LIMIT = 1_800_000_000
-"""Bytes of weights above which a model goes to ONNX Runtime through files; protobuf messages end at 2 GB."""
 
 
 class Session(Protocol):

@@ -497,7 +497,7 @@ def test_policies() -> None:
 class WrongRoot(Smooth):
     """The slopes are taken at another point than the root."""
 
-    def expansion_point(self, op):
+    def expansion_point(self, op, roots):
         return [self.x]
 
     def relevance_messages(self, op, relevance, rule):

@@ -87,7 +87,7 @@ class EmitOperators:
 
     def __call__(self, model: ir.Model) -> str | None:
         """Emit bodies in the order of the data flow, for the shapes of later nodes follow from earlier bodies."""
-        unknown = [node for node in model.graph if self._lacks_body(model, node)]
+        unknown = [node for node in model.graph if lacks_body(model, node, self.table)]
         pending = [node for node in unknown if self._mapping(node).emits_operator()]
         silent = [node for node in unknown if node not in pending and not node.domain.startswith(RUNTIME_DOMAINS)]
         if silent:
@@ -110,13 +110,6 @@ class EmitOperators:
         infer_shapes(model)
         fold_constants(model)
         return f"{count} node(s) got a body from their plugin: {', '.join(operators)}"
-
-    def _lacks_body(self, model: ir.Model, node: ir.Node) -> bool:
-        return (
-            (node.domain, node.op_type) in self.table
-            and node.op_identifier() not in model.functions
-            and not onnx.defs.has(node.op_type, "" if node.domain == "ai.onnx" else node.domain)
-        )
 
     def _mapping(self, node: ir.Node) -> Operator:
         return self.table[node.domain, node.op_type]
@@ -232,6 +225,15 @@ class Fusion:
                 taken.add(last)
                 node.name = last
         return f"{len(fused)} occurrence(s) became one node each" if fused else "no occurrence found"
+
+
+def lacks_body(model: ir.Model, node: ir.Node, table: Table) -> bool:
+    """Whether a node has a mapping, but neither ONNX nor the model says what its operator computes."""
+    return (
+        (node.domain, node.op_type) in table
+        and node.op_identifier() not in model.functions
+        and not onnx.defs.has(node.op_type, "" if node.domain == "ai.onnx" else node.domain)
+    )
 
 
 def call(model: ir.Model, node: ir.Node, body: ir.Graph, attributes: Mapping[str, ir.Attr] | None = None) -> None:

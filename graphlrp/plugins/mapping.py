@@ -19,7 +19,7 @@ from graphlrp.ir.emitter import Emitter
 from graphlrp.ir.facts import UNBOUNDED, Bounds, Facts
 from graphlrp.rules.base import Decomposition, Rule
 from graphlrp.rules.linear import Epsilon, Gradient, Pass
-from graphlrp.rules.weights import Weight
+from graphlrp.rules.weights import EqualWeight, Weight
 
 Messages = Sequence[ir.Value | None]
 """One message per input of the node, shaped like it; None where no relevance flows."""
@@ -309,6 +309,8 @@ class LinearMapping(Mapping):
             op.absorb("bias", share)
             return message
         weight = self.weight(op)
+        if policy == "project" and isinstance(weight, EqualWeight):
+            raise RuleError("bias='project' shares along w / ||w||², and EqualWeight does not tell w; use a TensorWeight")
         unit = op.Expand(op.scalar(1.0), op.shape([1, *op.sizes(self.x)[1:]]))
         if policy == "distribute":
             # (2.73): uniformly over the real inputs of j.

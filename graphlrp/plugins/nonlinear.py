@@ -53,17 +53,16 @@ class TaylorMapping(Mapping):
         """Emit x̃, shaped like x; one per active input if there are several. By default zero."""
         return [op.shaped(op.Mul(value, 0.0), value) for value in self._active_values]
 
-    def expansion_point(self, op: Emitter) -> Sequence[ir.Value]:
-        """Where the derivative is taken: the root."""
-        root = self.root(op)
-        return [root] if isinstance(root, ir.Value) else list(root)
+    def expansion_point(self, op: Emitter, roots: Sequence[ir.Value]) -> Sequence[ir.Value]:
+        """Where the derivative is taken, given the root per active input: there."""
+        return roots
 
     def relevance_messages(self, op: Emitter, relevance: ir.Value, rule: Rule | None) -> list[ir.Value | None]:
         """One repetition of the forward pass and one walk back through it."""
         root = self.root(op)
         roots = [root] if isinstance(root, ir.Value) else list(root)
         s = op.divide_stabilized(relevance, self.output, Epsilon().epsilon)
-        slopes = self.differentiate(op, self.expansion_point(op), s)
+        slopes = self.differentiate(op, self.expansion_point(op, roots), s)
         op.absorb("residual", lambda: op.Mul(s, self.output))
         messages: list[ir.Value | None] = [None] * len(slopes)
         for index, x, origin in zip(self.active, self._active_values, roots, strict=True):
@@ -88,6 +87,6 @@ class LinearizedMapping(TaylorMapping):
 
     native: ClassVar[str] = "gradient × input, ε = 1e-6"
 
-    def expansion_point(self, op: Emitter) -> Sequence[ir.Value]:
+    def expansion_point(self, op: Emitter, roots: Sequence[ir.Value]) -> Sequence[ir.Value]:
         """x itself."""
         return self._active_values

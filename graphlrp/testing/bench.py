@@ -348,7 +348,8 @@ class Bench:
         op = Emitter(model.graph, ledger=False, options={})
         op.dtype, op.bodies = ir.DataType.DOUBLE, model.functions
         emitted = mapping.root(op)
-        values = [*mapping.expansion_point(op), *([emitted] if isinstance(emitted, ir.Value) else emitted)]
+        roots = [emitted] if isinstance(emitted, ir.Value) else list(emitted)
+        values = [*mapping.expansion_point(op, roots), *roots]
         outputs = [op.Identity(value) for value in values]
         for k, output in enumerate(outputs):
             output.name = f"expansion/{k}"

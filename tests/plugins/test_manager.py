@@ -140,6 +140,19 @@ def test_a_rule_that_returns_no_decomposition_is_named() -> None:
         graphlrp.load(residual_network(), Forgetful())
 
 
+@dataclass(frozen=True)
+class Misspelled(graphlrp.Rule):
+    """A rule whose one method has another name."""
+
+    def linear_message(self, op: graphlrp.Emitter, mapping: Any, relevance: Any) -> Any:
+        raise AssertionError("nobody calls it")
+
+
+def test_a_rule_without_messages_is_not_passed_over() -> None:
+    with pytest.raises(RuleError, match=r"Misspelled has no linear_messages, and no mapping of the model takes Misspelled\(\)"):
+        graphlrp.load(residual_network(), Misspelled())
+
+
 def test_names_of_rules() -> None:
     assert graphlrp.rule("alpha-beta", alpha=3.0) == graphlrp.AlphaBeta(3.0)
     assert graphlrp.composite("w-square").entries[0][1] == graphlrp.WSquare()

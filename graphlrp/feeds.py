@@ -1,0 +1,87 @@
+"""From what a user gives to what a session takes: arrays checked against the declared inputs, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from graphlrp.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+def read_feeds(x: Any, inputs: Mapping[str, ir.Value]) -> dict[str, Array]:
+    """Check an input against the model's inputs and bring it to their types.
+
+    Args:
+        x: an array, or arrays by name.
+        inputs: the model's inputs by name.
+
+    Raises:
+        InputError: wrong names, shapes or types, NaN or infinities, no samples.
+    """
+    if isinstance(x, Mapping):
+        unknown, missing = set(x) - set(inputs), set(inputs) - set(x)
+        if unknown or missing:
+            raise InputError(
+                f"the model's inputs are {', '.join(map(repr, inputs))};"
+                + (f" unknown: {', '.join(map(repr, sorted(unknown)))};" if unknown else "")
+                + (f" missing: {', '.join(map(repr, sorted(missing)))}" if missing else "")
+            )
+        given = dict(x)
+    elif len(inputs) == 1:
+        given = {next(iter(inputs)): x}
+    else:
+        raise InputError(f"the model has several inputs ({', '.join(map(repr, inputs))}); give a dictionary of arrays")
+    feeds = {name: _check_array(name, given[name], inputs[name]) for name in inputs}
+    counts = {name: len(array) for name, array in feeds.items()}
+    if len(set(counts.values())) > 1:
+        raise InputError(f"inputs have different numbers of samples: {counts}")
+    if next(iter(counts.values())) == 0:
+        raise InputError("the input holds no samples (its first axis has size 0)")
+    return feeds
+
+
+def _check_array(name: str, array: Any, value: ir.Value) -> Array:
+    """Check an input array against the declared input."""
+    try:
+        array = np.asarray(array)
+    except ValueError as error:
+        raise InputError(f"input {name!r} is no array: {error}") from error
+    dtype = value.dtype
+    assert dtype is not None
+    wanted = dtype.numpy()
+    if array.dtype == object or array.dtype.kind in "USOMmVc":
+        raise InputError(f"input {name!r} is of type {array.dtype}; the model wants {wanted}")
+    if dtype.is_floating_point() and array.dtype.kind != "f":
+        raise InputError(
+            f"input {name!r} is of type {array.dtype}, the model wants {wanted}: preprocess it as the model expects, or convert"
+            " it on purpose with .astype"
+        )
+    if not dtype.is_floating_point() and array.dtype.kind == "f":
+        raise InputError(f"input {name!r} is of type {array.dtype}, the model wants {wanted}")
+    if array.ndim == 0:
+        raise InputError(f"input {name!r} is a scalar; its first axis must be the batch")
+    if value.shape is not None:
+        shape = [d if isinstance(d, int) else None for d in value.shape]
+        fits = len(shape) == array.ndim and all(
+            s is None or s == a or axis == 0 for axis, (s, a) in enumerate(zip(shape, array.shape, strict=False))
+        )
+        if not fits:
+            declared = "[" + ", ".join(str(d) for d in value.shape) + "]"
+            hint = ""
+            if len(shape) == array.ndim + 1:
+                hint = "; a single sample needs a leading axis: x[None]"
+            raise InputError(f"input {name!r} has shape {list(array.shape)}, the model wants {declared}{hint}")
+    with np.errstate(over="ignore"):
+        converted: Array = np.ascontiguousarray(array, dtype=wanted)
+    if converted.dtype.kind == "f" and not np.isfinite(converted).all():
+        bad = int((~np.isfinite(converted)).sum())
+        raise InputError(
+            f"input {name!r} holds {bad} NaN or infinite number(s) of {converted.size}; relevance of them is meaningless"
+        )
+    return converted
