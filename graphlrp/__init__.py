@@ -1,5 +1,6 @@
 """GraphLRP explains the decisions of any model: relevance propagation compiled into one ONNX graph."""
 
+from graphlrp import bow, kernels
 from graphlrp.errors import (
     ConservationError,
     GraphLRPError,
@@ -12,11 +13,14 @@ from graphlrp.errors import (
     RuleError,
     UnsupportedOperatorError,
 )
-from graphlrp.explainer import Explainer, Explanation, composite, load, rule
+from graphlrp.explainer import Explainer, composite, convert, load, rule
+from graphlrp.explanation import Explanation
 from graphlrp.ir.emitter import Emitter
 from graphlrp.ir.facts import Bounds
 from graphlrp.ir.functions import Fusion
+from graphlrp.ir.source import Source
 from graphlrp.ledger import Ledger, LedgerEntry
+from graphlrp.plugins.estimators.network import NetworkFeatures
 from graphlrp.plugins.mapping import LinearMapping, Mapping
 from graphlrp.plugins.nonlinear import ComponentwiseMapping, LinearizedMapping, TaylorMapping
 from graphlrp.plugins.spec import hookimpl
@@ -66,6 +70,7 @@ __all__ = [
     "LinearizedMapping",
     "Mapping",
     "ModelError",
+    "NetworkFeatures",
     "Pass",
     "PluginError",
     "PluginWarning",
@@ -73,6 +78,7 @@ __all__ = [
     "RelevanceWarning",
     "Rule",
     "RuleError",
+    "Source",
     "TaylorMapping",
     "TensorWeight",
     "UnsupportedOperatorError",
@@ -81,8 +87,11 @@ __all__ = [
     "ZBounds",
     "ZPlus",
     "__version__",
+    "bow",
     "composite",
+    "convert",
     "hookimpl",
+    "kernels",
     "load",
     "rule",
     "select",

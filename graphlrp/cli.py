@@ -14,25 +14,41 @@ from typing import Any
 import click
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from scipy.sparse import issparse
 
 import graphlrp
+from graphlrp.cli_inputs import (
+    is_data,
+    is_text,
+    picture_options,
+    random_samples,
+    read_data,
+    read_pictures,
+    read_references,
+    read_texts,
+    read_whole,
+)
 from graphlrp.errors import ConservationError, GraphLRPError, InputError, PluginWarning
-from graphlrp.explainer import TOLERANCE, Explainer, Explanation
+from graphlrp.explainer import TOLERANCE, Explainer
+from graphlrp.explanation import Explanation
+from graphlrp.ir.source import FEATURES, Source, names_in
 from graphlrp.ir.writing import write_model
 from graphlrp.plugins.manager import Plugins, import_plugin
 from graphlrp.plugins.skeleton import KINDS, write_skeleton
-from graphlrp.preprocessing import INTERPOLATIONS, Preprocessing, read_arrays, read_input
+from graphlrp.preprocessing import INTERPOLATIONS, LAYOUTS
 from graphlrp.rules import select
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
+from graphlrp.tables import Rows
+from graphlrp.unpickling import is_pickle, read_estimator
 
 Array = npt.NDArray[Any]
 
-ARRAYS = (".npy", ".npz")
+PERCENTILE = 99.5
+"""Of |R| in pictures and signals, that gets the full colour; the few beyond would wash out the rest."""
 
 
 class _Group(click.Group):
@@ -56,7 +72,10 @@ class _Group(click.Group):
 @click.version_option(graphlrp.__version__, prog_name="graphlrp")
 @click.option("--trace-plugins", is_flag=True, envvar="GRAPHLRP_TRACE_PLUGINS", help="Tell of every hook call and registration.")
 def main(trace_plugins: bool) -> None:
-    """Explain the decisions of ONNX models by propagating relevance through them."""
+    """Explain the decisions of models by propagating relevance through them.
+
+    MODEL is an ONNX file, or with --trust a fitted scikit-learn estimator or Pipeline (.joblib, .pkl, .pickle).
+    """
     # As `python -m` does: plugins beside the model are found.
     sys.path.insert(0, os.getcwd())
     if trace_plugins:
@@ -99,6 +118,15 @@ def _model_options(function: Any) -> Any:
             click.option(
                 "--policy", multiple=True, metavar="NAME=CHOICE", help="Policy of mappings, e.g. merge=abs. [repeatable]"
             ),
+            click.option(
+                "--trust", is_flag=True, help="Read MODEL though it is pickled: this runs whatever code the file holds."
+            ),
+            click.option(
+                "--references",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help="Samples (.csv, .npy) among which Taylor roots of an estimator are looked for. [default: support vectors]",
+            ),
             _plugins_option,
             click.option("--provider", multiple=True, metavar="NAME", help="ONNX Runtime provider, cpu or cuda. [repeatable]"),
             click.option("--dtype", default="float32", show_default=True, help="float32, or float64 to verify (slow)."),
@@ -126,7 +154,14 @@ _composites = click.option(
 @_composites
 @click.option("--target", type=int, help="Class to explain. [default: the top classes]")
 @click.option("--top-k", default=1, show_default=True, type=click.IntRange(1), help="Explain the k classes that score highest.")
-@click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line.")
+@click.option(
+    "--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line. [default: what the model declares]"
+)
+@click.option(
+    "--rows", metavar="A:B,C,...", help="Samples of INPUT to explain, counted from 0. [default: all; of a table or lines, 8]"
+)
+@click.option("--lines", is_flag=True, help="Every line of a text is a document. [default: every file]")
+@click.option("--most", default=20, show_default=True, type=click.IntRange(1), help="How many features bars show.")
 @click.option("--size", metavar="N or HxW", help="Size of the model's input. [default: what the model declares]")
 @click.option("--resize", type=int, help="Length of the short side before the centre is cut out.")
 @click.option("--interpolation", type=click.Choice(list(INTERPOLATIONS)), default="bilinear", show_default=True)
@@ -135,11 +170,11 @@ _composites = click.option(
 )
 @click.option("--std", default="1", show_default=True, help="Divides what is left: a number, or one per channel.")
 @click.option("--scale", default=1.0, show_default=True, help="Multiplies what is left.")
-@click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="[default: what the model's shape says]")
+@click.option("--layout", type=click.Choice(list(LAYOUTS)), help="[default: what the model's shape says]")
 @click.option("--channels", type=click.Choice(["RGB", "BGR", "L"]), help="[default: RGB, L for one channel]")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1))
-@click.option("--colours", default="seismic", show_default=True, help="Colour map of the heatmaps.")
-@click.option("--percentile", default=99.5, show_default=True, help="|R| that gets the full colour.")
+@click.option("--colours", default="seismic", show_default=True, help="Colour map of the relevances.")
+@click.option("--percentile", type=float, help="|R| that gets the full colour. [default: 99.5, of features the largest]")
 @_model_options
 def explain(
     model: Path,
@@ -149,6 +184,9 @@ def explain(
     target: int | None,
     top_k: int,
     labels: Path | None,
+    rows: str | None,
+    lines: bool,
+    most: int,
     size: str | None,
     resize: int | None,
     interpolation: str,
@@ -159,53 +197,76 @@ def explain(
     channels: str | None,
     batch_size: int,
     colours: str,
-    percentile: float,
+    percentile: float | None,
     **options: Any,
 ) -> None:
-    """Explain what MODEL says of INPUTS: pictures, or arrays in .npy and .npz files.
+    """Explain what MODEL says of INPUTS: pictures, texts (.txt), a table (.csv, .tsv), or arrays in a .npy or .npz file.
 
-    Writes the heatmaps (explanation.png) and the relevances with outputs and targets (relevance.npz).
+    Columns of a table are found by the names of the model's features, if both have names.
+
+    Writes the heatmaps (explanation.png), texts with the relevance of their parts (explanation.html), and the relevances with
+    outputs and targets (relevance.npz).
     """
     from graphlrp.visual import save_figure, save_signal_figure
     from graphlrp.visual.explanation import explanation_panels
 
     picture_path, array_path = _output_paths(output)
     names = _read_labels(labels) if labels is not None else None
-    explainers = {name: _load(model, name, ledger=True, **options) for name in composites}
+    chosen = Rows.parse(rows) if rows is not None else None
+    explainers = dict(zip(composites, _load(model, composites, ledger=True, **options), strict=True))
     first = next(iter(explainers.values()))
-    if inputs[0].suffix.lower() in ARRAYS:
-        if len(inputs) > 1:
-            raise InputError(f"give one array file, not {len(inputs)}; its first axis is the batch")
-        x, shown, sources = read_arrays(inputs[0]), None, None
+    names = names if names is not None else first.classes
+    if lines and not any(is_text(path) for path in inputs):
+        raise InputError("--lines is for texts (.txt)")
+    if any(is_text(path) for path in inputs):
+        samples = read_texts(inputs, first, lines=lines, rows=chosen)
+    elif not any(is_data(path) for path in inputs):
+        if chosen is not None:
+            raise InputError("--rows chooses samples of a table or of arrays; of pictures, name those to explain")
+        samples = read_pictures(inputs, picture_options(first, size, resize, interpolation, mean, std, scale, layout, channels))
+    elif len(inputs) > 1:
+        raise InputError(f"give one file of arrays or one table, not {len(inputs)} files; its samples are explained together")
     else:
-        preprocessing = _preprocessing(first, size, resize, interpolation, mean, std, scale, layout, channels)
-        pictures = [preprocessing.picture(path) for path in inputs]
-        x = preprocessing.tensor(pictures)
-        shown, sources = [np.repeat(p, 3, axis=2) if p.shape[2] == 1 else p for p in pictures], [path.name for path in inputs]
-    rows: list[list[list[Any]]] = []
+        samples = read_data(inputs[0], first, chosen)
+    for note in samples.notes:
+        click.echo(f"graphlrp: {note}", err=True)
+    cells: list[list[list[Any]]] = []
     saved: dict[str, Array] = {}
+    explained: list[tuple[str, Explanation]] = []
     table = Table("input", "composite", "class", "f(x)", "sum of R", "absorbed", "conservation error", box=None)
     for name, explainer in explainers.items():
         bar = sys.stderr.isatty()
-        for rank, explanation in enumerate(_by_rank(explainer, x, target, top_k, batch_size, progress=bar)):
+        for rank, explanation in enumerate(_by_rank(explainer, samples.x, target, top_k, batch_size, progress=bar)):
             panels = explanation_panels(
-                explanation, images=shown, labels=names, sources=sources, title=name if len(explainers) > 1 else ""
+                explanation,
+                images=samples.pictures,
+                labels=names,
+                features=samples.features,
+                sources=samples.sources,
+                title=name if len(explainers) > 1 else "",
             )
-            while len(rows) <= rank:
-                rows.append([])
-            rows[rank].append(list(panels))
+            while len(cells) <= rank:
+                cells.append([])
+            cells[rank].append(list(panels))
+            explained.append((name, explanation))
             _collect(saved, f"{name}/{rank}", explanation)
-            _describe(table, explanation, name, names, sources, options["class_axis"])
+            _describe(table, explanation, name, names, samples.sources, options["class_axis"])
     # Picture by picture, the classes below each other; composites side by side.
-    grid = [[column[sample] for column in rows[rank]] for sample in range(len(rows[0][0])) for rank in range(len(rows))]
+    grid = [[column[sample] for column in cells[rank]] for sample in range(len(cells[0][0])) for rank in range(len(cells))]
     picture_path.parent.mkdir(parents=True, exist_ok=True)
-    if shown is not None or hasattr(grid[0][0], "image"):
-        save_figure(picture_path, grid, colours=colours, percentile=percentile)
+    if hasattr(grid[0][0], "image"):
+        save_figure(picture_path, grid, colours=colours, percentile=PERCENTILE if percentile is None else percentile)
     else:
-        save_signal_figure(picture_path, [panel for row in grid for panel in row], colours=colours, percentile=percentile)
+        flat = [panel for row in grid for panel in row]
+        if percentile is None:
+            percentile = 100.0 if flat[0].signal.ndim == 1 else PERCENTILE
+        save_signal_figure(picture_path, flat, colours=colours, percentile=percentile, most=most)
     _save_arrays(array_path, saved)
+    written = [picture_path, array_path]
+    if explained[0][1].texts is not None:
+        written.insert(0, _write_texts(picture_path.with_suffix(".html"), explained, names, samples.sources or []))
     _print(table)
-    click.echo(f"wrote {picture_path} and {array_path}")
+    click.echo(f"wrote {', '.join(map(str, written[:-1]))} and {written[-1]}")
 
 
 @main.command("compile")
@@ -218,7 +279,7 @@ def explain(
 @_model_options
 def compile_(model: Path, output: Path, composite: str, target: str, **options: Any) -> None:
     """Write MODEL and its relevance pass as one ONNX file, which plain ONNX Runtime runs."""
-    explainer = _load(model, composite, **options)
+    (explainer,) = _load(model, [composite], **options)
     explainer.save(output, target=target)
     click.echo(f"wrote {output} ({output.stat().st_size / 1e6:.3g} MB)")
 
@@ -234,10 +295,14 @@ def compile_(model: Path, output: Path, composite: str, target: str, **options: 
 @_model_options
 def plan(model: Path, composite: str, output: Path | None, canonical: Path | None, as_json: bool, **options: Any) -> None:
     """Show what is done to MODEL and which rule every mapping gets."""
-    explainer = _load(model, composite, **options)
-    random = _random_input(explainer)
+    (explainer,) = _load(model, [composite], **options)
+    random = random_samples(explainer)
     if random is not None:
-        explainer.verify(random)
+        try:
+            explainer.verify(random)
+        except (InputError, ValueError) as error:
+            # Some kernels and preprocessing are not defined everywhere.
+            explainer.plan.verification = f"not verified on random numbers: {error}"
     if output is not None:
         explainer.plan.save_image(output)
     if canonical is not None:
@@ -260,18 +325,22 @@ def plan(model: Path, composite: str, output: Path | None, canonical: Path | Non
 @click.option("--table", "whole", is_flag=True, help="Show the whole ledger.")
 @_model_options
 def check(model: Path, inputs: tuple[Path, ...], composite: str, tolerance: float | None, whole: bool, **options: Any) -> None:
-    """Check that MODEL's relevance is accounted for, on arrays (.npy, .npz) or on random numbers.
+    """Check that MODEL's relevance is accounted for, on arrays (.npy, .npz), tables (.csv, .tsv) or random numbers.
 
     Exit status 1 if it is not.
     """
-    explainer = _load(model, composite, ledger=True, **options)
+    (explainer,) = _load(model, [composite], ledger=True, **options)
     limit = TOLERANCE[options["dtype"]] if tolerance is None else tolerance
     if inputs:
-        data = [(str(path), read_arrays(path)) for path in inputs]
+        data = [(str(path), read_whole(path, explainer)) for path in inputs]
     else:
-        random = _random_input(explainer)
+        random = random_samples(explainer)
         if random is None:
             raise InputError("the model's inputs have dynamic sizes; give an array file to check it on")
+        try:
+            explainer.verify(random)
+        except ValueError as error:
+            raise InputError(f"the model does not take random numbers ({error}); give samples to check it on") from error
         data = [("random numbers", random)]
     failed = False
     for name, x in data:
@@ -338,7 +407,8 @@ def _print(table: Table) -> None:
     console.print(table)
 
 
-def _load(model: Path, composite: str, *, ledger: bool = False, **options: Any) -> Explainer:
+def _load(model: Path, composites: Sequence[str], *, ledger: bool = False, **options: Any) -> list[Explainer]:
+    """An explainer for each composite; the model is read once if reading it runs code."""
     policies = {}
     for text in options["policy"]:
         name, separator, choice = text.partition("=")
@@ -346,23 +416,47 @@ def _load(model: Path, composite: str, *, ledger: bool = False, **options: Any) 
             raise InputError(f"--policy {text!r}: give NAME=CHOICE, e.g. merge=abs")
         policies[name] = choice
     plugins = [import_plugin(name) for name in options["plugins"]]
-    return graphlrp.load(
-        model,
-        _composite(composite, plugins),
-        rules=[_pair(text, plugins) for text in options["rule"]],
-        plugins=plugins,
-        class_axis=options["class_axis"],
-        initial=options["initial"],
-        report=options["report"],
-        restrict=dict(_restriction(text) for text in options["restrict"]),
-        explain=options["explain"] or None,
-        output=options["start"],
-        bias=options["bias"],
-        dtype=options["dtype"],
-        providers=list(options["provider"]) or None,
-        ledger=ledger,
-        **policies,
-    )
+    source = _source(model, options["trust"], options["references"], plugins)
+    return [
+        graphlrp.load(
+            source(),
+            _composite(composite, plugins),
+            rules=[_pair(text, plugins) for text in options["rule"]],
+            plugins=plugins,
+            class_axis=options["class_axis"],
+            initial=options["initial"],
+            report=options["report"],
+            restrict=dict(_restriction(text) for text in options["restrict"]),
+            explain=options["explain"] or None,
+            output=options["start"],
+            bias=options["bias"],
+            dtype=options["dtype"],
+            providers=list(options["provider"]) or None,
+            ledger=ledger,
+            **policies,
+        )
+        for composite in composites
+    ]
+
+
+def _source(model: Path, trust: bool, references: Path | None, plugins: Sequence[object]) -> Callable[[], Any]:
+    """What makes the source of an explainer, each its own."""
+    if not is_pickle(model):
+        if references is not None:
+            raise InputError(f"--references are for estimators; {model} is none, and has its own if it needs any")
+        return lambda: model
+    sources = Plugins(plugins).frontends
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        estimator = read_estimator(model, sources, trust=trust)
+    for warning in caught:
+        click.echo(f"graphlrp: {str(warning.message).splitlines()[0]}", err=True)
+    if references is None:
+        return lambda: estimator
+    source: Source = graphlrp.convert(estimator)
+    width = int(source.model.graph.inputs[0].shape[1])  # type: ignore[index, arg-type]
+    given = read_references(references, names_in(source.model, FEATURES), width)
+    return lambda: graphlrp.convert(estimator, references=given)
 
 
 def _restriction(text: str) -> tuple[str, list[int]]:
@@ -443,53 +537,6 @@ def _read_labels(path: Path) -> list[str]:
         raise InputError(f"cannot read labels from {path}: {error}") from error
 
 
-def _preprocessing(
-    explainer: Explainer,
-    size: str | None,
-    resize: int | None,
-    interpolation: str,
-    mean: str,
-    std: str,
-    scale: float,
-    layout: str | None,
-    channels: str | None,
-) -> Preprocessing:
-    """Options where they are given, else what the model declares."""
-    inputs = list(explainer.inputs.values())
-    if len(inputs) != 1:
-        raise InputError(
-            f"the model has {len(inputs)} inputs ({', '.join(explainer.inputs)}); give them as arrays in one .npz file"
-        )
-    own_layout, own_channels, own_size = read_input(inputs[0])
-    return Preprocessing(
-        _size(size) if size is not None else own_size,
-        resize,
-        interpolation,
-        _numbers("--mean", mean),
-        _numbers("--std", std),
-        scale,
-        layout or own_layout,
-        channels or own_channels,
-    )
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        numbers = [int(part) for part in text.lower().split("x")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2):
-        raise InputError(f"--size {text!r}: give a number, or HEIGHTxWIDTH")
-    return numbers[0], numbers[-1]
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(f"{option} {text!r}: give a number, or one per channel, separated by commas") from None
-
-
 def _by_rank(
     explainer: Explainer, x: Any, target: int | None, top_k: int, batch_size: int, *, progress: bool
 ) -> Sequence[Explanation]:
@@ -504,16 +551,51 @@ def _by_rank(
     return [best, *more]
 
 
+def _write_texts(
+    path: Path, explained: Sequence[tuple[str, Explanation]], labels: Sequence[str] | None, sources: Sequence[str]
+) -> Path:
+    """Texts with the relevance of their parts, as a page; on a terminal they are shown, too."""
+    from graphlrp.visual.text import save_html, text_relevance
+
+    several = len({name for name, _ in explained}) > 1
+    texts = [
+        text_relevance(explanation, sample, labels=labels, title=f"{source} \N{EN DASH} {name}" if several else source)
+        for sample, source in enumerate(sources)
+        for name, explanation in explained
+    ]
+    console = Console()
+    if console.is_terminal:
+        for text in texts:
+            console.print(text, "")
+    return save_html(path, texts, title=path.stem)
+
+
 def _collect(saved: dict[str, Array], key: str, explanation: Explanation) -> None:
     """Arrays of one explanation, by composite and rank."""
     relevance = explanation.relevance
     for name, array in relevance.items() if isinstance(relevance, dict) else [("", relevance)]:
-        saved[f"{key}/relevance{'/' + name if name else ''}"] = array
+        _keep(saved, f"{key}/relevance{'/' + name if name else ''}", array)
     for name, array in explanation.intermediate.items():
         saved[f"{key}/report/{name}"] = array
     saved[f"{key}/output"], saved[f"{key}/target"] = explanation.output, explanation.target
     if explanation.conservation_error is not None:
         saved[f"{key}/conservation_error"] = explanation.conservation_error
+
+
+def _keep(saved: dict[str, Array], key: str, array: Any) -> None:
+    """An array as it is; samples of different shapes by their numbers; of a sparse matrix the parts that make it again.
+
+    ``scipy.sparse.csr_matrix((data, indices, indptr), shape)`` takes them.
+    """
+    if isinstance(array, list):
+        for number, own in enumerate(array):
+            saved[f"{key}/{number}"] = own
+    elif issparse(array):
+        for part in ("data", "indices", "indptr"):
+            saved[f"{key}/{part}"] = getattr(array, part)
+        saved[f"{key}/shape"] = np.asarray(array.shape)
+    else:
+        saved[key] = array
 
 
 def _describe(
@@ -532,10 +614,15 @@ def _describe(
     for sample in range(len(output)):
         index = int(explanation.target[sample])
         value = output[sample, index].sum()
+        if explanation.output.ndim == 1:
+            # One output decides between two classes by its sign, or is no class at all.
+            label = labels[int(value > 0)] if labels is not None and len(labels) == 2 else "output"
+        else:
+            label = labels[index] if labels and index < len(labels) else str(index)
         table.add_row(
             sources[sample] if sources else str(sample),
             composite,
-            labels[index] if labels and index < len(labels) else str(index),
+            label,
             f"{value:.4g}",
             f"{sum(float(a[sample].sum()) for a in arrays):.4g}",
             f"{float(explanation.ledger.absorbed[sample]):.4g}",
@@ -554,19 +641,3 @@ def _save_arrays(path: Path, arrays: dict[str, Array]) -> None:
         raise InputError(f"cannot write {path}: {error}") from error
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def _random_input(explainer: Explainer) -> dict[str, Array] | None:
-    """Seeded normal numbers of the declared shapes, None if sizes other than the batch are dynamic."""
-    generator = np.random.default_rng(0)
-    result = {}
-    for name, value in explainer.inputs.items():
-        if value.shape is None or any(not isinstance(d, int) for d in list(value.shape)[1:]):
-            return None
-        batch = value.shape[0] if isinstance(value.shape[0], int) else 2
-        shape = [batch, *list(value.shape)[1:]]
-        dtype: ir.DataType | None = value.dtype
-        if dtype is None or not dtype.is_floating_point():
-            return None
-        result[name] = generator.normal(size=shape).astype(dtype.numpy())  # type: ignore[arg-type]
-    return result

@@ -13,6 +13,7 @@ from graphlrp.errors import InputError, ModelError, RuleError
 from graphlrp.ir.canonical import PassNote
 from graphlrp.ir.emitter import ABSORBED, Emitter
 from graphlrp.ir.graph import MappingGraph, Place, find_value, lower
+from graphlrp.ir.source import PIPELINE
 from graphlrp.plan import Plan, PlanRow
 from graphlrp.plugins.manager import Plugins
 from graphlrp.plugins.mapping import LinearMapping
@@ -58,6 +59,7 @@ class Compiled:
     Attributes:
         model: inputs: the model's and the target; outputs: the model's, then the relevances, then what Python reads.
         relevance: explained name -> output name; reported names -> output names in ``reported``.
+        requirements: output name, bool [N] -> what to say of samples where it is false.
         explained_output: output that holds f(x); ``target_shape`` its shape, None where unknown.
     """
 
@@ -71,6 +73,7 @@ class Compiled:
     ledger_output: str | None
     bookings: list[tuple[str, str, str]]
     bias_output: str | None
+    requirements: dict[str, str]
     static_batch: int | None
     conserves: bool
 
@@ -177,8 +180,12 @@ def _composite(graph: MappingGraph, settings: Settings, plugins: Plugins) -> tup
     families = {place.family for place in graph.places}
     if families & {"attention", "softmax"}:
         name, why = "attnlrp", "the model has attention"
+    elif "encoding" in families:
+        name, why = "bag-of-words", "the model is a Bag-of-Words pipeline"
     elif "convolution" in families:
         name, why = "epsilon-plus-flat", "the model has convolutions"
+    elif (families & {"kernel", "scaling"} or PIPELINE in graph.model.metadata_props) and "activation" not in families:
+        name, why = "basic", "the model is a linear predictor or a kernel machine"
     else:
         name, why = "epsilon", "the model has neither convolutions nor attention"
     return presets.make(name, plugins.presets, plugins.rules), f"  (auto: {why})"
@@ -259,7 +266,7 @@ def _check_bias(graph: MappingGraph, bias: str) -> None:
 
 def _row(place: Place, rule: Rule | None) -> PlanRow:
     mapping = place.mapping
-    notes = []
+    notes = [mapping.note] if mapping.note else []
     if place.linear and mapping.nonnegative:
         notes.append("x >= 0")
     return PlanRow(place.name, place.operator, type(mapping).__name__, place.family, describe(place, rule), ", ".join(notes))
@@ -326,6 +333,8 @@ def _finish(
             explained = add(graph.output, f"explained/{graph.output.name}")
         if op.ledger and result.bookings:
             ledger = add(_ledger(op, result.bookings, batch), LEDGER)
+    held = [] if standalone else op.requirements
+    requirements = {add(holds, f"requirement/{k}"): otherwise for k, (otherwise, holds) in enumerate(held)}
     rules = {row.node: row.rule for row in plan.rows}
     return Compiled(
         model,
@@ -338,6 +347,7 @@ def _finish(
         ledger,
         [(b.place.name, b.place.operator, rules[b.place.name]) for b in result.bookings],
         bias_output,
+        requirements,
         _static_batch([value for value in model.graph.inputs if value is not target]),
         composite.conserves,
     )

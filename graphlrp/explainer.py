@@ -5,22 +5,30 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from scipy.sparse import issparse
+from tqdm.auto import tqdm
 
 from graphlrp.compiler import RECORDS, Compiled, Settings, compile_explainer
 from graphlrp.errors import InputError, RelevanceWarning, RuleError
+from graphlrp.explanation import Explanation, of_several_shapes
 from graphlrp.feeds import read_feeds
 from graphlrp.ir.canonical import PassNote, all_passes, canonicalise
 from graphlrp.ir.emitter import ABSORBED
+from graphlrp.ir.functions import EmitOperators
+from graphlrp.ir.passes.standard import Precision
 from graphlrp.ir.reading import read_model
+from graphlrp.ir.source import CLASSES, FEATURES, Source, names_in
 from graphlrp.ir.writing import write_model
-from graphlrp.ledger import Ledger, LedgerEntry, conservation_error
+from graphlrp.ledger import Ledger, LedgerEntry, conservation_error, per_sample
 from graphlrp.plan import Plan
+from graphlrp.plugins.estimators.frontend import convert_estimator, is_estimator, reader_of
+from graphlrp.plugins.estimators.text import TextReader
 from graphlrp.plugins.manager import Plugins
 from graphlrp.rules import presets
 from graphlrp.rules.base import Rule
@@ -41,49 +49,12 @@ GROWTH = 1e6
 """Σ|R| over |f(x)| from which on a sum of float32 relevances says little about f(x)."""
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """Relevances of a batch.
-
-    Attributes:
-        relevance: R shaped like the explained input, or {name: R} if several are explained (or the bias is one of them).
-        output: f(x), the explained function's output, with a terminal softmax or sigmoid removed.
-        target: what was explained: class indices int64 [N], or class weights shaped like the output.
-        intermediate: relevance of the values asked for with ``report``.
-        ledger: where all relevance went, None without ``ledger=True``.
-        conservation_error: |f_target - ΣR - absorbed| / Σ of magnitudes, [N]; None without ``ledger=True``.
-        model_outputs: the model's own outputs by name.
-        inputs: what was explained, by name.
-    """
-
-    relevance: Any
-    output: Array
-    target: Array
-    intermediate: dict[str, Array]
-    ledger: Ledger | None
-    conservation_error: Array | None
-    model_outputs: dict[str, Array]
-    inputs: dict[str, Array]
-
-    def save_image(self, path: str | os.PathLike[str], **options: Any) -> None:
-        """Write the heatmaps of picture-like inputs as a PNG: one row per sample (see ``graphlrp.visual``)."""
-        from graphlrp.visual.explanation import save_explanation
-
-        save_explanation(path, self, **options)
-
-    def plot(self, **options: Any) -> Any:
-        """The same as a matplotlib Figure, which notebooks show."""
-        from graphlrp.visual.explanation import explanation_to_figure
-
-        return explanation_to_figure(self, **options)
-
-
 class Explainer:
     """A model compiled together with its relevance pass. Made by ``graphlrp.load``."""
 
     def __init__(
         self,
-        model: ir.Model,
+        source: Source,
         settings: Settings,
         *,
         dtype: str,
@@ -91,8 +62,9 @@ class Explainer:
         plugins: Plugins,
         strict: bool,
         verify: bool,
-        original: ir.Model | None = None,
     ) -> None:
+        model = source.model.clone()
+        self._read = source.read
         self._settings = settings
         self._dtype = dtype
         self._providers = providers
@@ -100,9 +72,7 @@ class Explainer:
         self._strict = strict
         self._verify = verify
         passes = all_passes(DTYPES[dtype], plugins.mappings, plugins.passes)
-        self._verification = Verification(
-            original if original is not None else model.clone(), model, passes, plugins.mappings, dtype
-        )
+        self._verification = Verification(source.model, model, passes, plugins.mappings, dtype, source.original, source.name)
         self._notes: list[PassNote] = canonicalise(model, passes)
         self._canonical = model
         self._compiled: dict[bool, Compiled] = {}
@@ -125,6 +95,21 @@ class Explainer:
         return self._canonical.clone()
 
     @property
+    def features(self) -> list[str] | None:
+        """Names of the features of the input, None if the model does not tell."""
+        return names_in(self._canonical, FEATURES)
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the classes, None if the model does not tell."""
+        return names_in(self._canonical, CLASSES)
+
+    @property
+    def reader(self) -> TextReader | None:
+        """What counts the terms of texts, None if the model takes no texts."""
+        return self._read if isinstance(self._read, TextReader) else None
+
+    @property
     def inputs(self) -> dict[str, ir.Value]:
         """The model's inputs by name."""
         return {str(value.name): value for value in self._canonical.graph.inputs}
@@ -140,7 +125,8 @@ class Explainer:
         """Explain f(x).
 
         Args:
-            x: array [N, ...], or {name: array} for models with several inputs.
+            x: array [N, ...], or {name: array} for models with several inputs; a list of arrays of different shapes, whose
+                relevance then is a list, too; a list of texts for text pipelines.
             target: None for the arg max of every sample; a class index, or one per sample [N]; class weights shaped like the
                 output; ``"all"`` for all outputs together.
             batch_size: samples per run; models with a static batch size keep theirs.
@@ -153,8 +139,10 @@ class Explainer:
             InputError: wrong names, shapes, types, NaN or infinities, a class out of range, no samples.
             ConservationError: with ``ledger="strict"``, if relevance is not accounted for.
         """
-        feeds = read_feeds(x, self.inputs)
-        count = len(next(iter(feeds.values())))
+        if of_several_shapes(x):
+            return self._one_by_one(x, target, progress)
+        feeds = read_feeds(x if self._read is None else self._read(x), self.inputs)
+        count = next(iter(feeds.values())).shape[0]
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
         array, weights = self._target(target, count)
@@ -167,6 +155,7 @@ class Explainer:
         own = [str(value.name) for value in self._canonical.graph.outputs]
         names = list(dict.fromkeys([*own, compiled.explained_output, *compiled.relevance.values(), *compiled.reported.values()]))
         names += [name for name in (compiled.bias_output, compiled.ledger_output) if name is not None]
+        names += compiled.requirements
         axis = {} if compiled.ledger_output is None else {compiled.ledger_output: 2}
         values = dict(
             zip(
@@ -179,11 +168,15 @@ class Explainer:
                     static_batch=compiled.static_batch,
                     progress=progress,
                     batch_axis=axis,
+                    sparse={key for name, key in compiled.relevance.items() if issparse(feeds.get(name))},
                 ),
                 strict=True,
             )
         )
-        return self._explanation(compiled, values, feeds, array, weights, own)
+        explanation = self._explanation(compiled, values, feeds, array, weights, own)
+        if self.reader is None:
+            return explanation
+        return replace(explanation, texts=self.reader.texts(x), reader=self.reader)
 
     def save(self, path: str | os.PathLike[str], *, target: str = "index", explanation: Explanation | None = None) -> None:
         """Write the explainer as one ONNX file that plain ONNX Runtime runs.
@@ -218,9 +211,27 @@ class Explainer:
         Raises:
             ModelError: they differ by more than rounding can explain; the pass that is to blame is named if one can be found.
         """
-        return self._verify_on(read_feeds(x, self.inputs))
+        return self._verify_on(read_feeds(x if self._read is None else self._read(x), self.inputs))
 
     # How it does it
+
+    def _one_by_one(self, x: Sequence[Any], target: Any, progress: bool | Callable[[int, int], None]) -> Explanation:
+        """Samples of different shapes, each in a batch of its own."""
+        targets = [target] * len(x) if target is None or isinstance(target, str) or np.ndim(target) == 0 else list(target)
+        if len(targets) != len(x):
+            raise InputError(f"{len(targets)} targets for {len(x)} samples; give one index, or one per sample")
+        bar = tqdm(total=len(x), unit="sample", leave=False) if progress is True else None
+        parts = []
+        for number, (sample, own) in enumerate(zip(x, targets, strict=True)):
+            weights = own is not None and np.ndim(own) > 0
+            parts.append(self(np.asarray(sample)[None], np.asarray(own)[None] if weights else own))
+            if bar is not None:
+                bar.update()
+            elif callable(progress):
+                progress(number + 1, len(x))
+        if bar is not None:
+            bar.close()
+        return Explanation.joined(parts)
 
     def _compile(self, weights: bool) -> Compiled:
         if weights not in self._compiled:
@@ -257,6 +268,11 @@ class Explainer:
                 raise InputError(f"{len(indices)} targets for {count} samples; give one index, or one per sample")
             if np.any(indices < 0) or (classes is not None and np.any(indices >= classes)):
                 wrong = indices[(indices < 0) | (indices >= (classes or np.inf))][0]
+                if classes == 1 and self.classes is not None and len(self.classes) == 2:
+                    low, high = self.classes
+                    raise InputError(
+                        f"class {wrong}: one number decides between {low} (f < 0) and {high} (f > 0), so give no class"
+                    )
                 raise InputError(f"class {wrong} is out of range: the explained output has classes 0 to {(classes or 0) - 1}")
             return np.ascontiguousarray(indices), False
         weights = array.astype(DTYPES[self._dtype].numpy())
@@ -285,9 +301,14 @@ class Explainer:
             raise InputError(f"class {target.max()} is out of range: the explained output has classes 0 to {count - 1}")
         if weights and target.shape != output.shape:
             raise InputError(f"class weights have shape {target.shape}; the explained output has {output.shape}")
+        for key, otherwise in compiled.requirements.items():
+            lacking = np.flatnonzero(~values[key])
+            if len(lacking):
+                listed = ", ".join(map(str, lacking[:10])) + (" ..." if len(lacking) > 10 else "")
+                raise InputError(f"{otherwise} (samples {listed} of {len(values[key])})")
         relevance = {name: values[key] for name, key in compiled.relevance.items()}
         for name, array in relevance.items():
-            if not np.isfinite(array).all():
+            if not np.isfinite(array.data if issparse(array) else array).all():
                 raise RuleError(
                     f"the relevance of {name!r} is not finite under {self.plan.composite.split(':')[0]!r} with"
                     f" bias={self._settings.bias!r}: sums of messages close to zero blow it up layer by layer; use a larger"
@@ -326,11 +347,15 @@ class Explainer:
             error,
             {name: values[name] for name in own},
             {name: array for name, array in feeds.items() if name != compiled.target_input},
+            self.features,
+            self.classes,
+            self.plan.policies["initial"],
+            _layout(self.inputs),
         )
 
     def _warn_of_growth(self, relevance: Mapping[str, Array], start: Array) -> None:
         """Finite relevance may still be so large that what it sums to is lost in rounding."""
-        magnitude = np.sum([np.abs(r.astype(np.float64)).reshape(len(start), -1).sum(1) for r in relevance.values()], axis=0)
+        magnitude = np.sum([per_sample(abs(r.astype(np.float64))) for r in relevance.values()], axis=0)
         explained = start != 0
         ratio = float(np.max(magnitude[explained] / np.abs(start[explained]), initial=0.0))
         if ratio > GROWTH:
@@ -445,8 +470,12 @@ def load(
         tuple(rules),
     )
     known = Plugins(plugins)
+    converted = known.convert(source)
+    if not isinstance(converted, Source):
+        model = read_model(converted)  # type: ignore[arg-type]
+        converted = Source(model, read=reader_of(model))
     return Explainer(
-        read_model(known.convert(source)),  # type: ignore[arg-type]
+        converted,
         settings,
         dtype=dtype,
         providers=providers,
@@ -480,6 +509,56 @@ def rule(name: str, *, plugins: Iterable[object] = (), **parameters: object) -> 
         PluginError: a broken plugin.
     """
     return presets.make_rule(name, Plugins(plugins).rules, **parameters)
+
+
+def convert(
+    source: Any,
+    *,
+    references: Any = None,
+    features: Sequence[str] | None = None,
+    level: str = "boundary",
+    dtype: str = "float64",
+    plugins: Iterable[object] = (),
+) -> Source:
+    """The model of a fitted scikit-learn estimator or Pipeline, or of a declared machine, for ``load``.
+
+    ``load`` does this by itself; do it by hand to give references or names, or to have the model, for instance as a file that
+    plain ONNX Runtime runs and ``load`` recognises: ``convert(pipeline, dtype="float32").save("pipeline.onnx")``.
+
+    Args:
+        source: the estimator, or ``graphlrp.kernels.Machine`` or ``SVDD``.
+        references: samples [M, D] as the estimator takes them, among which Taylor decomposition looks for the way across the
+            decision boundary (2.76); by default the support vectors.
+        features: names of the D features; by default those that the estimator was fitted on.
+        level: what Taylor decomposition of a classifier measures relevance from: ``"boundary"``, f = 0, or ``"mean"``, the mean
+            of f over the references, which there always is.
+        dtype: of the model, ``"float64"`` or ``"float32"``.
+        plugins: as for ``load``.
+
+    Raises:
+        InputError: not fitted; references or names that do not fit; a source of another kind.
+        ModelError: steps that have no mapping, all of them.
+    """
+    if not is_estimator(source):
+        raise InputError(f"convert takes a scikit-learn estimator or a declared machine, not {type(source).__name__}")
+    if dtype not in DTYPES:
+        raise InputError(f"unknown dtype {dtype!r}; there are {', '.join(DTYPES)}")
+    result = convert_estimator(source, references, features=features, level=level)
+    known = Plugins(plugins)
+    Precision(DTYPES[dtype])(result.model)
+    EmitOperators(known.mappings, DTYPES[dtype])(result.model)
+    return result
+
+
+def _layout(inputs: Mapping[str, ir.Value]) -> str | None:
+    """Axes of the one input, if it has any that are named H and W, as pictures of any size have."""
+    shapes = [value.shape for value in inputs.values() if value.shape is not None]
+    if len(inputs) != 1 or len(shapes) != 1:
+        return None
+    names = [None if isinstance(size, int) else size.value for size in shapes[0]]
+    if names[1:3] != ["H", "W"]:
+        return None
+    return "NHW" if len(names) == 3 else "NHWC"
 
 
 def _note_relevance(model: ir.Model, ledger: Ledger) -> None:

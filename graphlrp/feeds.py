@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from scipy.sparse import csr_matrix, issparse
 
 from graphlrp.errors import InputError
 
@@ -17,8 +18,10 @@ Array = npt.NDArray[Any]
 def read_feeds(x: Any, inputs: Mapping[str, ir.Value]) -> dict[str, Array]:
     """Check an input against the model's inputs and bring it to their types.
 
+    Sparse matrices stay sparse (csr): what runs batches makes those dense, one by one.
+
     Args:
-        x: an array, or arrays by name.
+        x: an array, a sparse matrix of scipy, or several by name.
         inputs: the model's inputs by name.
 
     Raises:
@@ -38,7 +41,7 @@ def read_feeds(x: Any, inputs: Mapping[str, ir.Value]) -> dict[str, Array]:
     else:
         raise InputError(f"the model has several inputs ({', '.join(map(repr, inputs))}); give a dictionary of arrays")
     feeds = {name: _check_array(name, given[name], inputs[name]) for name in inputs}
-    counts = {name: len(array) for name, array in feeds.items()}
+    counts = {name: array.shape[0] for name, array in feeds.items()}
     if len(set(counts.values())) > 1:
         raise InputError(f"inputs have different numbers of samples: {counts}")
     if next(iter(counts.values())) == 0:
@@ -48,6 +51,9 @@ def read_feeds(x: Any, inputs: Mapping[str, ir.Value]) -> dict[str, Array]:
 
 def _check_array(name: str, array: Any, value: ir.Value) -> Array:
     """Check an input array against the declared input."""
+    if issparse(array):
+        sparse: Any = _check_sparse(name, csr_matrix(array), value)
+        return sparse  # type: ignore[no-any-return]
     try:
         array = np.asarray(array)
     except ValueError as error:
@@ -66,6 +72,27 @@ def _check_array(name: str, array: Any, value: ir.Value) -> Array:
         raise InputError(f"input {name!r} is of type {array.dtype}, the model wants {wanted}")
     if array.ndim == 0:
         raise InputError(f"input {name!r} is a scalar; its first axis must be the batch")
+    _check_shape(name, array, value)
+    with np.errstate(over="ignore"):
+        converted: Array = np.ascontiguousarray(array, dtype=wanted)
+    _check_finite(name, converted)
+    return converted
+
+
+def _check_sparse(name: str, matrix: Any, value: ir.Value) -> Any:
+    """Check a csr matrix against the declared input; its numbers may be integers, for counts often are."""
+    dtype = value.dtype
+    assert dtype is not None
+    if not dtype.is_floating_point() or matrix.dtype.kind not in "fiu":
+        raise InputError(f"input {name!r} is a sparse matrix of {matrix.dtype}, the model wants {dtype.numpy()}")
+    _check_shape(name, matrix, value)
+    with np.errstate(over="ignore"):
+        converted = matrix.astype(dtype.numpy())
+    _check_finite(name, converted.data)
+    return converted
+
+
+def _check_shape(name: str, array: Any, value: ir.Value) -> None:
     if value.shape is not None:
         shape = [d if isinstance(d, int) else None for d in value.shape]
         fits = len(shape) == array.ndim and all(
@@ -77,11 +104,11 @@ def _check_array(name: str, array: Any, value: ir.Value) -> Array:
             if len(shape) == array.ndim + 1:
                 hint = "; a single sample needs a leading axis: x[None]"
             raise InputError(f"input {name!r} has shape {list(array.shape)}, the model wants {declared}{hint}")
-    with np.errstate(over="ignore"):
-        converted: Array = np.ascontiguousarray(array, dtype=wanted)
+
+
+def _check_finite(name: str, converted: Array) -> None:
     if converted.dtype.kind == "f" and not np.isfinite(converted).all():
         bad = int((~np.isfinite(converted)).sum())
         raise InputError(
             f"input {name!r} holds {bad} NaN or infinite number(s) of {converted.size}; relevance of them is meaningless"
         )
-    return converted

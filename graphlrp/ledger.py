@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 
-from graphlrp.errors import ConservationError
+from graphlrp.errors import ConservationError, InputError
+from graphlrp.ir.emitter import ABSORBED
 
 Array = npt.NDArray[np.floating]
 
@@ -78,6 +81,16 @@ class Ledger(Sequence[LedgerEntry]):
         """Relevance that reached no input, over all mappings, [N]."""
         return np.asarray(np.sum([entry.absorbed for entry in self._entries], axis=0))
 
+    def total(self, kind: str) -> Array:
+        """What all entries absorbed of one kind, such as ``"bias"`` or ``"residual"``, [N].
+
+        Raises:
+            InputError: there is no such kind.
+        """
+        if kind not in ABSORBED:
+            raise InputError(f"unknown kind {kind!r} of absorbed relevance; there are {', '.join(ABSORBED)}")
+        return np.asarray(np.sum([getattr(entry, kind) for entry in self._entries], axis=0))
+
     @property
     def worst(self) -> LedgerEntry:
         """The entry with the largest relative error in any sample."""
@@ -117,16 +130,21 @@ def conservation_error(start: Array, relevance: Sequence[Array], ledger: Ledger)
 
     Args:
         start: Σ of the initial relevance per sample, [N].
-        relevance: relevance of the explained inputs, [N, ...] each.
+        relevance: relevance of the explained inputs, [N, ...] each; sparse or not.
         ledger: the ledger of the same run.
     """
-    count = len(start)
-    flat = [np.asarray(r, dtype=np.float64).reshape(count, -1) for r in relevance]
-    reached = np.sum([f.sum(1) for f in flat], axis=0)
+    reached = np.sum([per_sample(r) for r in relevance], axis=0)
     absorbed = np.asarray(ledger.absorbed, dtype=np.float64)
     magnitude = (
         np.abs(start)
-        + np.sum([np.abs(f).sum(1) for f in flat], axis=0)
+        + np.sum([per_sample(abs(r)) for r in relevance], axis=0)
         + np.sum([np.abs(entry.absorbed) for entry in ledger], axis=0)
     )
     return np.asarray(np.abs(start - reached - absorbed) / np.where(magnitude > 0, magnitude, 1))
+
+
+def per_sample(relevance: Any) -> Array:
+    """Σ R of every sample, [N], in double precision; of [N, ...] or a sparse [N, D]."""
+    if issparse(relevance):
+        return np.asarray(relevance.sum(axis=1, dtype=np.float64)).ravel()
+    return np.asarray(relevance.reshape(len(relevance), -1).sum(1, dtype=np.float64))

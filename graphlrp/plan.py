@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import RenderableType
 
-    from graphlrp.explainer import Explanation
+    from graphlrp.explanation import Explanation
 
 UNCHANGED = ("(pass)", "(copy back)", "Pass()")
 """Rules that hand on relevance as it is."""

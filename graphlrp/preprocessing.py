@@ -1,4 +1,4 @@
-"""From pictures in files to the input of a model, by options that say what the model was trained with."""
+"""From files to the input of a model: pictures, by options that say what it was trained with, and arrays."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 from PIL import Image, ImageOps
+from scipy.sparse import csr_matrix, load_npz
 
 from graphlrp.errors import InputError
 
@@ -24,6 +25,9 @@ INTERPOLATIONS = {
 }
 
 
+LAYOUTS = ("NCHW", "NHWC", "NHW")
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """x = (pixel - mean) · scale / std, for pixels 0 ... 255 of the picture brought to size.
@@ -34,7 +38,7 @@ class Preprocessing:
         interpolation: one of ``INTERPOLATIONS``.
         mean, std: one number, or one per channel, in the order of ``channels``.
         scale: factor.
-        layout: ``"NCHW"`` or ``"NHWC"``.
+        layout: ``"NCHW"``, ``"NHWC"``, or ``"NHW"`` for grey pictures.
         channels: ``"RGB"``, ``"BGR"`` or ``"L"`` (grey).
 
     Raises:
@@ -52,7 +56,7 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         for name, value, choices in (
-            ("layout", self.layout, ("NCHW", "NHWC")),
+            ("layout", self.layout, LAYOUTS),
             ("channels", self.channels, ("RGB", "BGR", "L")),
             ("interpolation", self.interpolation, tuple(INTERPOLATIONS)),
         ):
@@ -94,13 +98,15 @@ class Preprocessing:
         pixels = np.asarray(image, dtype=np.uint8)
         return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
-    def tensor(self, pictures: Sequence[Array]) -> Array:
-        """Pictures of equal size as the model's input, float32.
+    def tensor(self, pictures: Sequence[Array], *, any_size: bool = False) -> Array | list[Array]:
+        """Pictures as the model's input, float32; with ``any_size`` a list of pictures if they differ in size.
 
         Raises:
-            InputError: the pictures differ in size.
+            InputError: the pictures differ in size, and may not.
         """
         sizes = {picture.shape for picture in pictures}
+        if len(sizes) > 1 and any_size:
+            return [np.asarray(self.tensor([picture]))[0] for picture in pictures]
         if len(sizes) > 1:
             raise InputError(f"the pictures differ in size ({', '.join(map(str, sorted(sizes)))}); give a size")
         x = np.stack(pictures).astype(np.float64)
@@ -109,6 +115,8 @@ class Preprocessing:
         x = (x - np.asarray(self.mean)) * self.scale / np.asarray(self.std)
         if self.layout == "NCHW":
             x = x.transpose(0, 3, 1, 2)
+        elif self.layout == "NHW":
+            x = x[..., 0]
         return np.ascontiguousarray(x, dtype=np.float32)
 
 
@@ -119,27 +127,33 @@ def read_input(value: ir.Value) -> tuple[str, str, tuple[int, int] | None]:
         InputError: the input does not take pictures.
     """
     shape = list(value.shape) if value.shape is not None else []
+    if len(shape) == 3 and [getattr(size, "value", None) for size in shape[1:]] == ["H", "W"]:
+        return "NHW", "L", None
     if len(shape) != 4:
-        raise InputError(f"input {value.name!r} of shape {value.shape} does not take pictures; give arrays (.npy, .npz)")
+        raise InputError(
+            f"input {value.name!r} of shape {value.shape} does not take pictures; give arrays (.npy, .npz) or a table (.csv)"
+        )
     layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
     channels, height, width = (shape[3], *shape[1:3]) if layout == "NHWC" else shape[1:]
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     return layout, "L" if channels == 1 else "RGB", size
 
 
-def read_arrays(path: Path) -> Array | dict[str, Array]:
-    """An array from a ``.npy`` file, or arrays by name from a ``.npz`` file.
+def read_arrays(path: Path) -> Any:
+    """An array from a ``.npy`` file; from a ``.npz`` file arrays by name, or the matrix of ``scipy.sparse.save_npz`` as csr.
 
     Raises:
         InputError: the file is missing or holds no arrays.
     """
     try:
         loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            if {"format", "shape", "data"} <= set(loaded.files):
+                return csr_matrix(load_npz(path))
+            return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
     except Exception as error:
         raise InputError(f"{path} cannot be read as arrays: {error}") from error
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        return {name: loaded[name] for name in loaded.files}

@@ -218,6 +218,15 @@ class Mean(OpRun):
         return ((sum(inputs[1:], inputs[0]) / len(inputs)).astype(inputs[0].dtype),)
 
 
+class GatherElements(OpRun):
+    """Elements along an axis by indices, of however long an axis."""
+
+    op_domain = ""
+
+    def _run(self, data, indices, axis=None):
+        return (np.take_along_axis(data, indices, axis or 0),)
+
+
 class Pad(OpRun):
     """Padding; negative amounts cut."""
 
@@ -254,7 +263,21 @@ class Gelu(OpRun):
         return ((0.5 * x * (1 + inner)).astype(x.dtype),)
 
 
-OPERATORS = (Conv, ConvTranspose, MaxPool, AveragePool, LpPool, GlobalMaxPool, GlobalLpPool, LRN, Mean, Pad, Erf, Gelu)
+OPERATORS = (
+    Conv,
+    ConvTranspose,
+    MaxPool,
+    AveragePool,
+    LpPool,
+    GlobalMaxPool,
+    GlobalLpPool,
+    LRN,
+    Mean,
+    GatherElements,
+    Pad,
+    Erf,
+    Gelu,
+)
 
 
 def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:

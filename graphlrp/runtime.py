@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime
+from scipy.sparse import csr_matrix, issparse, vstack
 from tqdm.auto import tqdm
 
 from graphlrp.errors import ModelError, ProviderError
@@ -134,25 +135,27 @@ def run_batches(
     static_batch: int | None,
     progress: bool | Callable[[int, int], None],
     batch_axis: Mapping[str, int],
-) -> list[Array]:
+    sparse: Collection[str] = (),
+) -> list[Any]:
     """Run a long input in batches along the first axis and join the outputs along their batch axes.
 
-    A graph with a static batch gets batches of that size; the last one is filled up and the surplus cut off.
+    A graph with a static batch gets batches of that size; the last one is filled up and the surplus cut off. Sparse inputs
+    become dense batch by batch, and the outputs that ``sparse`` names become sparse (csr) as soon as they are there.
     """
-    count = len(next(iter(feeds.values())))
+    count = next(iter(feeds.values())).shape[0]
     size = static_batch or min(batch_size, count)
     starts = range(0, count, size)
     parts: list[list[Array]] = []
     bar = tqdm(total=count, unit="sample", leave=False) if progress is True and len(starts) > 1 else None
     for start in starts:
-        part = {name: array[start : start + size] for name, array in feeds.items()}
+        part = {name: dense(array[start : start + size]) for name, array in feeds.items()}
         length = len(next(iter(part.values())))
         if static_batch and length < size:
             part = {name: np.concatenate([a, np.repeat(a[-1:], size - length, axis=0)]) for name, a in part.items()}
         values = session.run(outputs, part)
         if static_batch and length < size:
             values = [np.take(v, range(length), axis=batch_axis.get(n, 0)) for n, v in zip(outputs, values, strict=True)]
-        parts.append(values)
+        parts.append([csr_matrix(v) if name in sparse else v for name, v in zip(outputs, values, strict=True)])
         if bar is not None:
             bar.update(length)
         elif callable(progress):
@@ -161,4 +164,13 @@ def run_batches(
         bar.close()
     if len(parts) == 1:
         return parts[0]
-    return [np.concatenate([part[index] for part in parts], axis=batch_axis.get(name, 0)) for index, name in enumerate(outputs)]
+    joined: list[Any] = []
+    for index, name in enumerate(outputs):
+        pieces = [part[index] for part in parts]
+        joined.append(vstack(pieces, "csr") if name in sparse else np.concatenate(pieces, axis=batch_axis.get(name, 0)))
+    return joined
+
+
+def dense(array: Any) -> Array:
+    """An array, whether it is sparse or not."""
+    return np.asarray(array.toarray() if issparse(array) else array)

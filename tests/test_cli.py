@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from scipy.sparse import csr_matrix, random, save_npz
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
 import graphlrp
-from graphlrp import ZBounds, select
+from graphlrp import ZBounds, kernels, select
 from graphlrp.cli import main
 from tests.builders import residual_network
 
@@ -27,6 +37,28 @@ def folder(tmp_path: Path) -> Path:
         Image.fromarray(generator.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(tmp_path / name)
     (tmp_path / "labels.txt").write_text("cat\ndog\nbird\nfish\n")
     np.save(tmp_path / "x.npy", generator.normal(size=(3, 3, 16, 16)).astype(np.float32))
+    return tmp_path
+
+
+X = np.random.default_rng(1).normal(size=(12, 3)).round(3)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """Fitted estimators in files, a table that fits them, and one with more columns in another order."""
+    kinds = np.where(X[:, 0] > X[:, 1], "versicolor", "setosa")
+    joblib.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(X, kinds), tmp_path / "two.joblib")
+    (tmp_path / "three.pkl").write_bytes(pickle.dumps(LogisticRegression().fit(X, ["a", "b", "c"] * 4)))
+    joblib.dump(LinearRegression().fit(X, X[:, 2] - X[:, 0]), tmp_path / "price.pickle")
+    joblib.dump(SVC(gamma=0.3).fit(X, kinds), tmp_path / "rbf.joblib")
+    joblib.dump(
+        kernels.Machine(kernels.Linear(), X[:4], np.array([1.0, -0.5, 0.25, -1.0]), 0.1, features=["width", "height", "depth"]),
+        tmp_path / "named.joblib",
+    )
+    lines = [f"n{row};{depth};{width};{height}".replace(".", ",") for row, (width, height, depth) in enumerate(X)]
+    (tmp_path / "more.csv").write_text("\n".join(["id;depth;width;height", *lines]))
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",", header="width,height,depth", comments="", fmt="%.3f")
+    np.save(tmp_path / "x.npy", X)
     return tmp_path
 
 
@@ -143,12 +175,182 @@ def test_plugins_lists_what_is_built_in() -> None:
     assert "epsilon-plus-flat" in result.output
 
 
+def test_columns_are_found_by_name_and_rows_by_number(tables: Path) -> None:
+    result = run("explain", tables / "named.joblib", tables / "more.csv", "-o", tables / "out", "--trust", "--rows", "7,1:3")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("the model does not take the column(s) 'id'") == 1
+    assert [line.split()[:2] for line in result.output.splitlines() if line.startswith(" row")] == [
+        ["row", "7"],
+        ["row", "1"],
+        ["row", "2"],
+    ]
+    expected = graphlrp.load(joblib.load(tables / "named.joblib"))(X[[7, 1, 2]])
+    with np.load(tables / "out" / "relevance.npz") as arrays:
+        np.testing.assert_array_equal(arrays["auto/0/relevance"], expected.relevance)
+    with Image.open(tables / "out" / "explanation.png") as picture:
+        assert min(picture.size) > 200
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.npy"])
+def test_of_a_table_the_first_rows_are_explained(tables: Path, name: str) -> None:
+    result = run("explain", tables / "price.pickle", tables / name, "-o", tables / "out", "--trust", "--most", 2)
+    assert result.exit_code == 0, result.output
+    assert f"explaining the first 8 rows of {tables / name}; choose others with --rows" in result.output
+    assert result.output.count("output") == 8
+    with np.load(tables / "out" / "relevance.npz") as arrays:
+        np.testing.assert_allclose(arrays["auto/0/output"], (X[:, 2] - X[:, 0])[:8], rtol=1e-5)
+    rest = run("explain", tables / "price.pickle", tables / name, "-o", tables / "out", "--trust", "--rows", "9:")
+    assert "choose others" not in rest.output
+    assert all(f"row {row}" in rest.output for row in (9, 10, 11))
+
+
+def test_classes_have_the_names_of_the_model(tables: Path) -> None:
+    two = run("explain", tables / "two.joblib", tables / "x.npy", "-o", tables / "out", "--trust", "--rows", "8:11")
+    said = [line.split()[3] for line in two.output.splitlines() if line.startswith(" row")]
+    assert said == list(joblib.load(tables / "two.joblib").predict(X[8:11]))
+    assert {"setosa", "versicolor"} <= set(said)
+    three = run("explain", tables / "three.pkl", tables / "x.npy", "-o", tables / "out", "--trust", "--top-k", 3, "--rows", "4")
+    assert sorted(line.split()[3] for line in three.output.splitlines() if line.startswith(" row")) == ["a", "b", "c"]
+    (tables / "labels.txt").write_text("good\nbad\n")
+    named = run(
+        *("explain", tables / "two.joblib", tables / "x.npy", "-o", tables / "out", "--trust", "--rows", "8:11"),
+        *("--labels", tables / "labels.txt"),
+    )
+    assert {line.split()[3] for line in named.output.splitlines() if line.startswith(" row")} == {"good", "bad"}
+
+
+def test_sparse_samples_have_sparse_relevance(tmp_path: Path) -> None:
+    samples = random(10, 300, density=0.02, random_state=0, format="csr")
+    save_npz(tmp_path / "x.npz", samples)
+    model = LogisticRegression().fit(samples, np.arange(10) % 2)
+    joblib.dump(model, tmp_path / "model.joblib")
+    result = run("explain", tmp_path / "model.joblib", tmp_path / "x.npz", "-o", tmp_path / "out", "--trust", "--rows", "2:5")
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "out" / "relevance.npz") as arrays:
+        parts = [arrays[f"auto/0/relevance/{name}"] for name in ("data", "indices", "indptr")]
+        relevance = csr_matrix(tuple(parts), arrays["auto/0/relevance/shape"])
+    np.testing.assert_allclose(relevance.toarray(), samples[2:5].toarray() * model.coef_, rtol=1e-5)
+    assert relevance.nnz <= samples[2:5].nnz
+    assert run("check", tmp_path / "model.joblib", tmp_path / "x.npz", "--trust").exit_code == 0
+
+
+def test_all_commands_take_estimators(tables: Path) -> None:
+    assert "agrees with Pipeline" in run("plan", tables / "two.joblib", "--trust").output
+    for arguments in ((), (tables / "x.csv",)):
+        result = run("check", tables / "two.joblib", *arguments, "--trust")
+        assert result.exit_code == 0, result.output
+        assert "every mapping balances" in result.output
+    assert run("compile", tables / "two.joblib", "-o", tables / "e.onnx", "--trust").exit_code == 0
+    onnx.checker.check_model(str(tables / "e.onnx"))
+    for command in ("plan", "check", ("compile", "-o", "e.onnx"), ("explain", tables / "x.csv", "-o", "out")):
+        first, *rest = (command,) if isinstance(command, str) else command
+        refused = run(first, tables / "two.joblib", *rest)
+        assert refused.exit_code == 2
+        assert "is pickled: reading it runs whatever code it holds" in refused.output
+        assert "--trust" in refused.output
+
+
+def test_roots_are_looked_for_among_references(tables: Path) -> None:
+    machine = joblib.load(tables / "rbf.joblib")
+    others = 0.5 * X + 0.1
+    np.savetxt(tables / "others.csv", others, delimiter=",")
+    command = ("explain", tables / "rbf.joblib", tables / "x.npy", "-o", tables / "out", "--trust", "--rows", ":4")
+    relevances = []
+    for given in ((), ("--references", tables / "more.csv"), ("--references", tables / "others.csv")):
+        result = run(*command, *given)
+        if "more.csv" in str(given):
+            assert result.exit_code == 2
+            assert "has 4 column(s), the model takes 3 features" in result.output
+            continue
+        assert result.exit_code == 0, result.output
+        with np.load(tables / "out" / "relevance.npz") as arrays:
+            relevances.append(arrays["auto/0/relevance"])
+    expected = [graphlrp.load(machine), graphlrp.load(graphlrp.convert(machine, references=others))]
+    for explainer, relevance in zip(expected, relevances, strict=True):
+        np.testing.assert_allclose(relevance, explainer(X[:4]).relevance, rtol=1e-6)
+    assert not np.allclose(*relevances, rtol=0.01)
+
+
+def test_estimators_of_another_version_are_told_of_in_one_line(tables: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = joblib.load(tables / "two.joblib")
+    with monkeypatch.context() as patch:
+        patch.setattr("sklearn.base.__version__", "0.1")
+        joblib.dump(pipeline, tables / "old.joblib")
+    result = run("check", tables / "old.joblib", "--trust")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("was written with scikit-learn 0.1, this is") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as a pickled estimator"),
+        (b"\x80\x04\x95 truncated", "cannot be read as a pickled estimator"),
+        (b"cno_such_module\nThing\n.", "needs the module 'no_such_module'"),
+        (b"cmath\nno_such_class\n.", "needs code that is not there"),
+        (pickle.dumps({"model": None}), "holds a dict of 'model', no estimator"),
+        (pickle.dumps("model.onnx"), "holds a str, no estimator"),
+        (pickle.dumps(LogisticRegression), "holds the class LogisticRegression, no estimator"),
+        (pickle.dumps(LogisticRegression()), "not fitted"),
+    ],
+)  # fmt: skip
+def test_files_that_hold_no_fitted_estimator(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "model.pkl").write_bytes(content)
+    result = run("plan", tmp_path / "model.pkl", "--trust")
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("explain", "missing.pkl", "x.csv", "-o", "out"), "no such model file"),
+        (("explain", "two.joblib", "missing.csv", "-o", "out"), "no such file"),
+        (("explain", "two.joblib", "more.csv", "-o", "out"), "more.csv has 4 column(s), the model takes 3 features"),
+        (("explain", "two.joblib", "x.csv", "x.npy", "-o", "out"), "give one file of arrays or one table, not 2"),
+        (("explain", "two.joblib", "x.csv", "-o", "out", "--rows", "3,99"), "there is no row 99: the file has 12"),
+        (("explain", "two.joblib", "x.npy", "-o", "out", "--rows", "12:"), "there is no row 12: the file has 12"),
+        (("explain", "two.joblib", "x.npy", "-o", "out", "--rows", "some"), "rows 'some': give numbers and ranges"),
+        (("explain", "two.joblib", "x.png", "-o", "out"), "does not take pictures; give arrays (.npy, .npz) or a table"),
+        (("explain", "two.joblib", "x.png", "-o", "out", "--rows", "1"), "--rows chooses samples of a table or of arrays"),
+        (("check", "two.joblib", "more.csv"), "more.csv has 4 column(s)"),
+        (("check", "rbf.joblib", "--references", "missing.csv"), "no such file"),
+    ],
+)  # fmt: skip
+def test_bad_tables_exit_with_2_and_one_line(
+    tables: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(tables)
+    before = set(tables.rglob("*"))
+    result = run(*arguments, "--trust")
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+    assert len(result.output.splitlines()) == 1
+    assert set(tables.rglob("*")) == before, "something was half written"
+
+
+def test_networks_take_tables_and_no_references(folder: Path) -> None:
+    (folder / "t.csv").write_text("1,2\n3,4\n")
+    picture = run("explain", folder / "model.onnx", folder / "t.csv", "-o", folder / "out")
+    assert picture.exit_code == 2
+    assert "t.csv is a table, and input 'input' of shape" in picture.output
+    references = run("plan", folder / "model.onnx", "--references", folder / "t.csv")
+    assert references.exit_code == 2
+    assert "--references are for estimators" in references.output
+    chosen = run("explain", folder / "model.onnx", folder / "x.npy", "-o", folder / "out", "--rows", "2")
+    assert chosen.exit_code == 0, chosen.output
+    with np.load(folder / "out" / "relevance.npz") as arrays:
+        expected = graphlrp.load(folder / "model.onnx")(np.load(folder / "x.npy")[2:]).relevance
+        np.testing.assert_allclose(arrays["auto/0/relevance"], expected, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("explain", "missing.onnx", "a.png", "-o", "out"), "no such model file"),
         (("explain", "model.onnx", "missing.png", "-o", "out"), "no such picture"),
-        (("explain", "model.onnx", "labels.txt", "-o", "out"), "cannot be read as a picture"),
+        (("explain", "model.onnx", "labels.txt", "-o", "out"), "is a text, and the model takes none"),
         (("explain", "labels.txt", "a.png", "-o", "out"), "cannot be read as an ONNX model"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--composite", "nonsense"), "unknown composite 'nonsense'"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--composite", "epsilon-gamma-box"), "missing a required argument"),
@@ -166,7 +368,7 @@ def test_plugins_lists_what_is_built_in() -> None:
         (("plugins", "new", "not a name"), "is no name for a package"),
         (("explain", "model.onnx", "a.png", "-o", "labels.txt/out"), "cannot write"),
         (("compile", "model.onnx", "-o", "no/such/folder/e.onnx"), "cannot write"),
-        (("check", "model.onnx", "labels.txt"), "cannot be read as arrays"),
+        (("check", "model.onnx", "labels.txt"), "is a text, and the model takes none"),
         (("plan", "model.onnx", "--start", "nonsense"), "no value 'nonsense'"),
     ],
 )  # fmt: skip
@@ -180,3 +382,89 @@ def test_bad_input_exits_with_2_and_one_line(
     assert message in result.output
     assert "Traceback" not in result.output
     assert set(folder.rglob("*")) == before, "something was half written"
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    """A text pipeline in two kinds of files, and texts."""
+    texts = ["the cat sat", "a dog ate my <b>food</b>", "cats purr", "my dog barks"] * 2
+    pipeline = make_pipeline(TfidfVectorizer(), LinearSVC(random_state=0)).fit(texts, ["cat", "dog"] * 4)
+    joblib.dump(pipeline, tmp_path / "pipeline.joblib")
+    ir.save(graphlrp.convert(pipeline).model, tmp_path / "pipeline.onnx")
+    (tmp_path / "a.txt").write_text("\ufeffThe dog\n\nate the <b>cat</b>.\n", encoding="utf-8")
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "many.TXT").write_text("\n".join(f"dog {k}" for k in range(10)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("model", ["pipeline.joblib", "pipeline.onnx"])
+def test_texts_are_explained_from_the_estimator_and_from_its_file(documents: Path, model: str) -> None:
+    out = documents / "out"
+    result = run("explain", documents / model, documents / "a.txt", documents / "empty.txt", "--trust", "-o", out)
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1] == (
+        f"wrote {out / 'explanation.html'}, {out / 'explanation.png'} and {out / 'relevance.npz'}"
+    )
+    assert re.search(r"a\.txt +auto +cat +-0\.", result.output) and "empty.txt" in result.output
+    page = (out / "explanation.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;<span" in page and "the text is empty" in page and page.count("<section") == 2 and "\ufeff" not in page
+    saved = np.load(out / "relevance.npz")
+    names = [f"auto/0/relevance/{part}" for part in ("data", "indices", "indptr")]
+    relevance = csr_matrix(tuple(saved[name] for name in names), shape=saved["auto/0/relevance/shape"])
+    explanation = graphlrp.load(joblib.load(documents / "pipeline.joblib"))(["The dog\n\nate the <b>cat</b>.\n", ""])
+    np.testing.assert_allclose(relevance.toarray(), explanation.relevance.toarray(), rtol=1e-6)
+
+
+def test_lines_are_documents(documents: Path) -> None:
+    out = documents / "out"
+    arguments = ["explain", documents / "pipeline.onnx", documents / "a.txt", "--lines", "-o", out]
+    result = run(*arguments, "--composite", "auto", "--composite", "gradient")
+    assert result.exit_code == 0, result.output
+    assert "a.txt, line 1" in result.output and "a.txt, line 2" not in result.output and "a.txt, line 3" in result.output
+    page = (out / "explanation.html").read_text(encoding="utf-8")
+    assert page.count("<section") == 4 and "line 3 \N{EN DASH} gradient" in page
+    result = run("explain", documents / "pipeline.onnx", documents / "many.TXT", "--lines", "-o", documents / "out.png")
+    assert "explaining the first 8 of 10 lines" in result.output and (documents / "out.html").exists()
+    result = run("explain", documents / "pipeline.onnx", documents / "many.TXT", "--lines", "--rows", "9", "-o", out)
+    assert "many.TXT, line 10" in result.output and "line 9" not in result.output
+
+
+def test_a_terminal_shows_texts(documents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    result = run("explain", documents / "pipeline.onnx", documents / "a.txt", "-o", documents / "out")
+    assert result.exit_code == 0
+    assert "\x1b[" in result.stdout and "absorbed by biases" in result.stdout
+
+
+def test_check_takes_texts(documents: Path) -> None:
+    result = run("check", documents / "pipeline.onnx", documents / "a.txt")
+    assert result.exit_code == 0 and "every mapping balances" in result.output
+    assert run("plan", documents / "pipeline.joblib", "--trust").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pipeline.onnx", "a.txt", "x.png"], "x.png is no text, the other files are"),
+        (["pipeline.onnx", "none.txt"], "cannot read a text from"),
+        (["pipeline.onnx", "latin.txt"], "cannot read a text from"),
+        (["pipeline.onnx", "empty.txt", "--lines"], "all lines are blank"),
+        (["pipeline.onnx", "a.txt", "--lines", "--rows", "7"], "there is no row 7"),
+        (["pipeline.onnx", "a.txt", "--rows", "0"], "--rows chooses documents among --lines"),
+        (["pipeline.onnx", "x.npy", "--lines"], "--lines is for texts"),
+        (["tables/two.joblib", "a.txt", "--trust"], "is a text, and the model takes none"),
+        (["own.onnx", "a.txt"], "the tokenizer of its vectorizer is Python code"),
+    ],
+)
+def test_bad_texts_exit_with_2_and_one_line(documents: Path, arguments: list[str], message: str) -> None:
+    (documents / "latin.txt").write_bytes("für".encode("latin-1"))
+    (documents / "tables").mkdir()
+    joblib.dump(LogisticRegression().fit(X, ["a", "b"] * 6), documents / "tables" / "two.joblib")
+    own = make_pipeline(TfidfVectorizer(tokenizer=str.split, token_pattern=None), LinearSVC())
+    ir.save(graphlrp.convert(own.fit(["a", "b"], [0, 1])).model, documents / "own.onnx")
+    paths = [part if part.startswith("-") or part.isdigit() else documents / part for part in arguments]
+    result = run("explain", *paths, "-o", documents / "out")
+    assert result.exit_code == 2, result.output
+    assert message in result.output and len(result.output.splitlines()) == 1
+    assert not (documents / "out").exists()

@@ -30,11 +30,13 @@ import pytest
 from click.testing import CliRunner
 
 from graphlrp.cli import main
-from graphlrp.plugins import dnn
+from graphlrp.plugins import bow, dnn, kernels
 from graphlrp.plugins.manager import Plugins
 from graphlrp.rules import select
 
 ROOT = Path(__file__).parent.parent
+VALUES = {"None": None, "False": False}
+BUILT_IN = (*dnn.MAPPINGS, *kernels.MAPPINGS, *bow.MAPPINGS)
 EXAMPLE = ROOT / "docs" / "example-model.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MARKDOWN = sorted(
@@ -194,7 +196,7 @@ def names(cell: str) -> list[str]:
 
 def test_table_of_operators_is_complete() -> None:
     listed = [name for row in table(ROOT / "README.md", "Operators") for name in names(row[1])]
-    registered = [(f"{domain}." if domain else "") + name for mapping in dnn.MAPPINGS for domain, name in mapping.operators]
+    registered = [(f"{domain}." if domain else "") + name for mapping in BUILT_IN for domain, name in mapping.operators]
     assert len(set(listed)) == len(listed)
     assert set(listed) == set(registered)
 
@@ -208,7 +210,7 @@ def test_table_of_presets_is_complete() -> None:
         parameters = inspect.signature(make).parameters.values()
         assert [text[0] for text in listed] == [parameter.name for parameter in parameters], row[0]
         for text, parameter in zip(listed, parameters, strict=True):
-            default = parameter.empty if len(text) == 1 else None if text[1] == "None" else float(text[1])
+            default = parameter.empty if len(text) == 1 else VALUES[text[1]] if text[1] in VALUES else float(text[1])
             assert default == parameter.default, f"{row[0]}: {text[0]}"
 
 
@@ -227,7 +229,7 @@ def test_table_of_selectors_is_complete() -> None:
     assert set(listed) == functions
     families = next(names(row[1]) for row in table(ROOT / "docs" / "choose-rules.md", "Selectors") if "family" in row[0])
     # "other" is what dispatchers have, which are lowered to mappings of a family.
-    assert set(families) >= {mapping.family for mapping in dnn.MAPPINGS} - {"other"}
+    assert set(families) >= {mapping.family for mapping in BUILT_IN} - {"other"}
 
 
 def test_output_is_compared_with_tolerance_for_rounding_only() -> None:

@@ -546,3 +546,18 @@ def test_embedded_rows_stand_for_identifiers() -> None:
     np.testing.assert_allclose(explanation.relevance.reshape(5, 6, 4), contributions, rtol=1e-3)
     named = graphlrp.load(model, "epsilon", dtype="float64", explain="ids")(ids)
     np.testing.assert_array_equal(named.relevance, explanation.relevance)
+
+
+def test_weights_may_be_named_as_emitted_constants_are() -> None:
+    generator = np.random.default_rng(0)
+    weights = {"const_1d_1": generator.normal(size=(4, 3)), "const_0.0_f32": generator.normal(size=3)}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gemm", ["x", *weights], ["y"]), onnx.helper.make_node("Relu", ["y"], ["z"])],
+        "names",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 4])],
+        [onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["N", 3])],
+        [onnx.numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    explanation = graphlrp.load(model, "epsilon", ledger="strict")(generator.normal(size=(2, 4)).astype(np.float32))
+    assert explanation.relevance.shape == (2, 4)

@@ -22,9 +22,23 @@ from graphlrp.ir.passes.standard import (
     lift_constants,
     remove_no_operations,
 )
+from graphlrp.ir.source import EXPLAINED
 
 Pass: TypeAlias = Callable[[ir.Model], "str | None"]
 """Changes a model in place and says in a few words what it did, None if nothing."""
+
+
+@dataclass(frozen=True)
+class RegisteredPass:
+    """A pass of a plugin.
+
+    Attributes:
+        apply: the pass.
+        early: whether it runs before operators get their bodies, so that it may emit such operators.
+    """
+
+    apply: Pass
+    early: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,10 +49,11 @@ class PassNote:
     note: str
 
 
-def all_passes(dtype: ir.DataType, table: Table, registered: Sequence[Pass] = ()) -> tuple[Pass, ...]:
+def all_passes(dtype: ir.DataType, table: Table, registered: Sequence[RegisteredPass] = ()) -> tuple[Pass, ...]:
     """The passes a model goes through, in order: the standard ones, then those that plugins registered.
 
-    ``table`` holds the operators that mappings are registered for.
+    ``table`` holds the operators that mappings are registered for. Early passes of plugins find one operator set, one precision
+    and no constants left to fold.
     """
     return (
         InlineFunctions(table),
@@ -47,14 +62,33 @@ def all_passes(dtype: ir.DataType, table: Table, registered: Sequence[Pass] = ()
         Precision(dtype),
         fold_constants,
         remove_no_operations,
+        *(entry.apply for entry in registered if entry.early),
         EmitOperators(table, dtype),
         infer_shapes,
         sink_transposes,
         fold_padding,
         fold_affine,
-        *registered,
+        *(entry.apply for entry in registered if not entry.early),
+        release_explained,
         infer_shapes,
     )
+
+
+def state_explained(model: ir.Model, value: ir.Value) -> None:
+    """State, in a pass, which value of a model is explained if the user names none.
+
+    No output need depend on it: it is one itself until all passes are through, so that none of them removes or renames it.
+    """
+    model.metadata_props[EXPLAINED] = str(value.name)
+    model.meta[EXPLAINED] = True
+    model.graph.outputs.append(value)
+
+
+def release_explained(model: ir.Model) -> str | None:
+    """Take the value that ``state_explained`` kept out of the outputs."""
+    if not model.meta.pop(EXPLAINED, False):
+        return None
+    return f"{model.graph.outputs.pop().name!r} is explained"
 
 
 def canonicalise(model: ir.Model, passes: Sequence[Pass]) -> list[PassNote]:

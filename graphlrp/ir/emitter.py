@@ -31,6 +31,7 @@ class Emitter(OpBuilder):
     """Emits nodes into the graph of the explainer; ``op.Add(a, b)`` and so on for every ONNX operator."""
 
     def __init__(self, graph: ir.Graph, *, ledger: bool, options: Mapping[str, Any]) -> None:
+        _free_names(graph)
         builder = GraphBuilder(graph)
         super().__init__(builder, "", graph.opset_imports[""])
         self.graph = graph
@@ -43,6 +44,8 @@ class Emitter(OpBuilder):
         """Functions of the model, by what nodes call them."""
         self.differentiate: Callable[..., Sequence[ir.Value]] = _no_mappings
         """How ``vector_jacobian`` walks back; whoever knows the mappings sets it."""
+        self.requirements: list[tuple[str, ir.Value]] = []
+        """What must hold of every sample, and what to say where it does not."""
         self._absorbed: list[tuple[str, Callable[[], ir.Value]]] = []
         self._multiples: dict[ir.Value, frozenset[ir.Value]] = {}
         self._props: dict[str, str] = {}
@@ -115,6 +118,14 @@ class Emitter(OpBuilder):
         """What was booked since the last call."""
         booked, self._absorbed = self._absorbed, []
         return booked
+
+    def require(self, holds: ir.Value, otherwise: str) -> None:
+        """State what a sample must fulfil to be explained: ``holds`` is bool [N], ``otherwise`` says what to do about it.
+
+        The explainer raises an error that names the node and the samples. A saved file cannot, so let the relevance of such
+        samples be NaN.
+        """
+        self.requirements.append((f"node {self._props.get('graphlrp.node', '')!r}: {otherwise}", holds))
 
     # Facts about emitted relevance
 
@@ -250,7 +261,13 @@ class Emitter(OpBuilder):
         return s
 
     def divide(self, relevance: ir.Value, z: ir.Value) -> ir.Value:
-        """``relevance / z``, and 0 where ``z`` is 0; what is lost there is booked as ``dead``."""
+        """``relevance / z``, and 0 where ``z`` is 0; what is lost there is booked as ``dead``.
+
+        Relevance that was emitted as ``z`` times something, as where it starts from f(x), is not divided: that something is it.
+        """
+        quotient = _cofactor(relevance, z)
+        if quotient is not None:
+            return quotient
         empty = self.Equal(z, 0.0)
         self.absorb("dead", lambda: self.Where(empty, relevance, self.scalar(0.0)))
         return self.Where(empty, self.scalar(0.0), self.Div(relevance, self.Where(empty, self.scalar(1.0), z)))
@@ -369,6 +386,15 @@ class Emitter(OpBuilder):
         return self.ReduceSum(flat, self.integers([1]), keepdims=0)
 
 
+def _free_names(graph: ir.Graph) -> None:
+    """Rename weights that are called as the builder calls its constants, which it takes to be free."""
+    for name in [name for name in graph.initializers if name.startswith("const_")]:
+        other = f"own_{name}"
+        while other in graph.initializers:
+            other += "_"
+        graph.initializers[name].name = other
+
+
 def _name_sizes(node: ir.Node, dimensions: Sequence[Any]) -> None:
     """Tell the output of a Reshape or Expand the sizes it was given, where inference found none."""
     output = node.outputs[0]
@@ -406,6 +432,17 @@ def rank(value: ir.Value) -> int:
     if value.shape is None:
         raise ValueError(f"the rank of {value.name!r} is not known")
     return len(value.shape)
+
+
+def static_sizes(value: ir.Value) -> tuple[int, ...]:
+    """Sizes of all axes of a value whose shape is static, as that of weights is.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if value.shape is None or not value.shape.is_static():
+        raise ValueError(f"the shape of {value.name!r} is not static: {value.shape}")
+    return tuple(value.shape.numpy())
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from graphlrp.errors import GraphLRPError, InputError, ModelError, PluginError, RuleError, UnsupportedOperatorError
 from graphlrp.ir.facts import Bounds, Facts
+from graphlrp.ir.source import EXPLAINED
 
 _DECIDING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 
@@ -258,6 +259,9 @@ def find_value(model: ir.Model, name: str) -> ir.Value:
 
 def _explained_output(model: ir.Model, output: str | None) -> tuple[ir.Value, list[str]]:
     """The explained value, walking back over terminal activations whose γ(0) ≠ 0, and what was removed."""
+    stated = model.metadata_props.get(EXPLAINED)
+    if output is None and stated is not None:
+        return find_value(model, stated), []
     if output is None:
         real = [v for v in model.graph.outputs if v.dtype is None or v.dtype.is_floating_point()]
         if not real:

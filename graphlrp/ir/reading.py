@@ -45,7 +45,7 @@ def read_model(source: ModelSource) -> ir.Model:
         if not path.is_file():
             raise ModelError(f"no such model file: {path}")
         try:
-            model = ir.load(path)
+            model = _load(path)
         except Exception as error:
             raise ModelError(
                 f"{path} ({path.stat().st_size:,} bytes) cannot be read as an ONNX model; it may be truncated or of"
@@ -59,7 +59,34 @@ def read_model(source: ModelSource) -> ir.Model:
     return model
 
 
+def _load(path: Path) -> ir.Model:
+    """A model from a file; only one with maps, which is small, is read as a message first."""
+    try:
+        return ir.load(path)
+    except Exception:
+        proto = onnx.load(path)
+        if not _without_maps(proto):
+            raise
+        return ir.from_proto(proto)
+
+
+def _without_maps(proto: onnx.ModelProto) -> bool:
+    """Let outputs that are lists of maps, {class: score} per sample, be the matrix that they are made of; whether there were any.
+
+    No map can be explained, and onnx-ir reads none.
+    """
+    makers = {node.output[0]: node for node in proto.graph.node if node.op_type == "ZipMap" and node.domain == "ai.onnx.ml"}
+    found = [output for output in proto.graph.output if output.name in makers]
+    for output in found:
+        node = makers[output.name]
+        node.op_type, node.domain = "Identity", ""
+        del node.attribute[:]
+        output.ClearField("type")
+    return bool(found)
+
+
 def _from_proto(proto: onnx.ModelProto, name: str) -> ir.Model:
+    _without_maps(proto)
     try:
         return ir.from_proto(proto)
     except Exception as error:

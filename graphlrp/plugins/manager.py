@@ -18,8 +18,8 @@ from typing import Any
 import pluggy
 
 from graphlrp.errors import GraphLRPError, PluginError, PluginWarning
-from graphlrp.ir.canonical import Pass
-from graphlrp.plugins import dnn, spec
+from graphlrp.ir.canonical import Pass, RegisteredPass
+from graphlrp.plugins import bow, dnn, estimators, kernels, spec
 from graphlrp.plugins.mapping import Mapping
 from graphlrp.rules import presets as builtin_presets
 from graphlrp.rules.base import Rule
@@ -96,7 +96,7 @@ class Plugins:
         self.mappings: dict[tuple[str, str], type[Mapping]] = {}
         self.rules: dict[str, type[Rule]] = {}
         self.presets: dict[str, Callable[..., Composite]] = {}
-        self.passes: list[Pass] = []
+        self.passes: list[RegisteredPass] = []
         self.frontends: dict[type | str, Callable[[Any], Any]] = {}
         self.commands: dict[str, Any] = {}
         self.origins: list[Origin] = []
@@ -106,8 +106,10 @@ class Plugins:
         if _log.isEnabledFor(logging.DEBUG):
             self._manager.trace.root.setwriter(lambda text: _log.debug(text.rstrip()))
             self._manager.enable_tracing()
-        self._take(dnn, Origin("graphlrp.plugins.dnn", "", "built-in"))
+        for family in (dnn, kernels, estimators):
+            self._take(family, Origin(family.__name__, "", "built-in"))
         self._take(BuiltinRules(), Origin("graphlrp.rules", "", "built-in"))
+        self._take(bow, Origin(bow.__name__, "", "built-in"))
         for entry in _installed():
             origin = Origin(entry.name, entry.dist.version if entry.dist is not None else "", "installed")
             try:
@@ -235,11 +237,11 @@ class _Draft:
         self._enter("presets", name, make, f"preset {name!r}", override)
         self._note("presets", name)
 
-    def register_passes(self, apply: Pass) -> None:
+    def register_passes(self, apply: Pass, *, early: bool = False) -> None:
         """A canonicalisation pass."""
         name = getattr(apply, "__name__", type(apply).__name__)
         self._callable("pass", name, apply)
-        self.entries.append(("passes", name, apply))
+        self.entries.append(("passes", name, RegisteredPass(apply, early)))
         self._note("passes", name)
 
     def register_frontends(self, source: type | str, convert: Callable[[Any], Any], *, override: bool = False) -> None:

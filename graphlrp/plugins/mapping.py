@@ -32,12 +32,14 @@ class Mapping:
         operators: the operators it is registered for, ``(("", "Conv"),)`` or ``(("com.acme", "Maxout"),)``.
         family: what composites select it by.
         native: its own messages in a few words, for the plan.
+        note: what else the plan should say of it.
         policies: names of policies it reads with ``policy()``, each with its choices, the first being the default.
     """
 
     operators: ClassVar[tuple[tuple[str, str], ...]] = ()
     family: ClassVar[str] = "other"
     native: ClassVar[str] = "own messages"
+    note: ClassVar[str] = ""
     policies: ClassVar[Dictionary[str, tuple[str, ...]]] = {}
 
     def __init__(self, node: ir.Node, facts: Facts) -> None:

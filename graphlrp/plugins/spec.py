@@ -43,8 +43,11 @@ class RegisterPreset(Protocol):
 class RegisterPass(Protocol):
     """Appends a canonicalisation pass, run after the standard ones."""
 
-    def __call__(self, apply: Pass) -> None:
-        """The pass changes a model in place and returns what it did, None if nothing."""
+    def __call__(self, apply: Pass, *, early: bool = False) -> None:
+        """The pass changes a model in place and returns what it did, None if nothing.
+
+        An ``early`` pass runs before operators of plugins get their bodies, so that it may emit nodes of such operators.
+        """
 
 
 class RegisterFrontend(Protocol):

@@ -26,6 +26,11 @@ from graphlrp.rules.linear import (
 Bound = float | tuple[float, ...]
 
 
+def basic() -> Composite:
+    """The basic rule (2.10), LRP-0, everywhere: exact contributions of linear predictors and kernel machines (2.72)."""
+    return Composite([(select.every(), Epsilon(0.0))], "basic")
+
+
 def epsilon(epsilon: float = 1e-6) -> Composite:
     """ε rule everywhere."""
     return Composite([(select.every(), Epsilon(epsilon))], "epsilon")
@@ -113,6 +118,7 @@ def _flat(base: Composite, up_to: str | None, name: str) -> Composite:
 PRESETS: dict[str, Callable[..., Composite]] = {
     preset.__name__.replace("_", "-"): preset
     for preset in (
+        basic,
         epsilon,
         epsilon_plus,
         epsilon_plus_flat,

@@ -2,7 +2,8 @@
 
 ``colour`` maps relevance to symmetric colours, ``overlay`` lays it over the picture, ``figure`` draws what a
 person would publish, and ``signal`` does so for inputs that are no pictures. All of these take arrays and do not
-know how the relevance came about. ``network`` draws a plan: the network, its rules and its relevance.
+know how the relevance came about. ``text`` marks the words of texts, for terminals and as HTML. ``network`` draws a
+plan: the network, its rules and its relevance.
 """
 
 from graphlrp.visual.colour import (
@@ -19,18 +20,22 @@ from graphlrp.visual.figure import Panel, explanation_caption, explanation_figur
 from graphlrp.visual.network import network_figure, save_network
 from graphlrp.visual.overlay import overlay, positive_mask, relevance_overlay
 from graphlrp.visual.signal import SignalPanel, save_signal_figure, signal_figure
+from graphlrp.visual.text import Span, TextRelevance, html_page, save_html, text_relevance
 
 __all__ = [
     "COLOUR_MAPS",
     "ColourMap",
     "Panel",
     "SignalPanel",
+    "Span",
+    "TextRelevance",
     "colour_map",
     "explanation_caption",
     "explanation_figure",
     "explanation_panels",
     "explanation_to_figure",
     "heatmap",
+    "html_page",
     "network_figure",
     "normalise",
     "overlay",
@@ -40,7 +45,9 @@ __all__ = [
     "relevance_scale",
     "save_explanation",
     "save_figure",
+    "save_html",
     "save_network",
     "save_signal_figure",
     "signal_figure",
+    "text_relevance",
 ]

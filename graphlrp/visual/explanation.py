@@ -1,19 +1,23 @@
 """From an explanation to a figure: pictures get heatmaps, signals get bands, features get bars.
 
 What the inputs are is read from their shapes: [N, C, H, W] or [N, H, W, C] are pictures, [N, C, T] are signals, [N, D]
-are features, and relevance [N, T, D] of integer inputs [N, T] belongs to the tokens, so it is summed over D.
+are features, dense or sparse, and relevance [N, T, D] of integer inputs [N, T] belongs to the tokens, so it is summed
+over D.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix, issparse
 
 from graphlrp.errors import InputError
 from graphlrp.visual.colour import Pixels, pixel_relevance
@@ -30,10 +34,13 @@ class Explained(Protocol):
     """The part of :class:`graphlrp.Explanation` that is drawn.
 
     Attributes:
-        relevance: shaped like the input, or {name: relevance} if several inputs are explained.
-        output: f(x), [N, ...].
+        relevance: shaped like the input, or {name: relevance} if several inputs are explained; sparse if the input is.
+        output: f(x), [N, ...]. A decision between two classes is one output [N]; above 0 it speaks for the second.
         target: class indices int64 [N], or class weights shaped like the output.
         inputs: {name: input}.
+
+    Three more are drawn where they are there: ``features``, names of the D features of an input [N, D], and ``classes``,
+    names of the classes, both None where they have none; and ``initial``, what relevance starts from, ``"value"`` if absent.
     """
 
     @property
@@ -100,6 +107,7 @@ def explanation_panels(
     layout: str | None = None,
     images: Sequence[ArrayLike] | None = None,
     labels: Sequence[str] | None = None,
+    features: Sequence[str] | None = None,
     sources: Sequence[str] | None = None,
     title: str = "",
 ) -> list[Panel] | list[SignalPanel]:
@@ -110,7 +118,8 @@ def explanation_panels(
         input: name of the input to draw, if several are explained.
         layout: of pictures, "NCHW" or "NHWC"; without it the axis that has 1 or 3 entries is that of the channels.
         images: uint8 [H, W, 3] for every sample, what the model saw; without them its input is scaled to black ... white.
-        labels: name of every class.
+        labels: name of every class; without them the explanation's own.
+        features: name of every feature of an input [N, D]; without them the explanation's own.
         sources: where every sample comes from, e.g. its file.
         title: stands above, e.g. the composite.
 
@@ -120,12 +129,19 @@ def explanation_panels(
     Raises:
         InputError: there is no such input, it cannot be drawn, or there are not as many images or sources as samples.
     """
+    if isinstance(explanation.relevance, list):
+        return _panels_of_several_shapes(
+            explanation, layout=layout, images=images, labels=labels, features=features, sources=sources, title=title
+        )
+    layout = layout or getattr(explanation, "layout", None)
     name, relevance, given = _chosen(explanation, input)
-    captions = [_caption(explanation, relevance, sample, labels) for sample in range(len(relevance))]
+    labels = labels if labels is not None else getattr(explanation, "classes", None)
+    explained = [_explained(explanation, sample, labels) for sample in range(relevance.shape[0])]
+    captions = [_caption(explanation, relevance, sample, *explained[sample][:2]) for sample in range(len(explained))]
     for what, values in (("images", images), ("sources", sources)):
-        if values is not None and len(values) != len(relevance):
-            raise InputError(f"{len(values)} {what} for {len(relevance)} samples")
-    if relevance.ndim == 4 or layout == "NHW":
+        if values is not None and len(values) != len(captions):
+            raise InputError(f"{len(values)} {what} for {len(captions)} samples")
+    if (relevance.ndim == 4 or layout == "NHW") and not issparse(relevance):
         layout = layout or _layout(relevance.shape)
         maps = pixel_relevance(relevance, layout)
         shown = _pictures(name, given, layout) if images is None else images
@@ -139,21 +155,85 @@ def explanation_panels(
     names: tuple[str, ...] = ()
     if relevance.ndim == given.ndim + 1:
         relevance, names = relevance.sum(axis=-1), tuple(f"token {token}" for token in range(given.shape[1]))
+    elif relevance.ndim == 2:
+        names = _feature_names(explanation, features, relevance.shape[1])
     if relevance.ndim not in (2, 3):
         raise InputError(
             f"relevance of {name!r} has shape {list(relevance.shape)}: only pictures [N, C, H, W] or [N, H, W, C],"
             " signals [N, C, T] and features [N, D] can be drawn; see graphlrp.visual for the parts of a figure"
         )
-    titles = [" \N{EN DASH} ".join(filter(None, (title, origin))) for origin in sources or [""] * len(relevance)]
-    return [
-        SignalPanel(signal, values, heading, caption, names)
-        for signal, values, heading, caption in zip(given, relevance, titles, captions, strict=True)
-    ]
+    # Where relevance starts from something else than f(x), its sign is not that of what it speaks for.
+    directed = getattr(explanation, "initial", "value") == "value"
+    result = []
+    for sample, (caption, origin) in enumerate(zip(captions, sources or [""] * len(captions), strict=True)):
+        heading = " \N{EN DASH} ".join(filter(None, (title, origin)))
+        vector = _Vector.of(given, relevance, sample, names)
+        sides = explained[sample][2] if directed else ("", "")
+        result.append(SignalPanel(vector.values, vector.relevance, heading, caption, vector.names, sides, vector.absent))
+    return result
+
+
+@dataclass(frozen=True)
+class _Vector:
+    """What is drawn of one sample: all of it, or of a sparse one the features that have relevance."""
+
+    values: Array
+    relevance: Array
+    names: tuple[str, ...]
+    absent: int = 0
+
+    @classmethod
+    def of(cls, given: Any, relevance: Any, sample: int, names: tuple[str, ...]) -> _Vector:
+        """Only this row is made dense, and of it only what is drawn."""
+        if not issparse(relevance):
+            return cls(given[sample].toarray()[0] if issparse(given) else given[sample], relevance[sample], names)
+        row, own = relevance[sample], given[sample]
+        columns = np.sort(row.indices[row.data != 0])
+        if not len(columns):
+            # Nothing has relevance: one feature shows it.
+            columns = own.indices[:1] if issparse(own) and own.nnz else np.zeros(1, np.int64)
+        values = own[:, columns].toarray()[0] if issparse(own) else own[columns]
+        chosen = tuple(names[column] if names else f"feature {column}" for column in columns)
+        return cls(values, row[:, columns].toarray()[0], chosen, row.shape[1] - len(columns))
+
+
+def _panels_of_several_shapes(explanation: Explained, **options: Any) -> list[Panel] | list[SignalPanel]:
+    """Panels of samples that make no batch, one by one."""
+    count = len(explanation.relevance)
+    for what in ("images", "sources"):
+        if options[what] is not None and len(options[what]) != count:
+            raise InputError(f"{len(options[what])} {what} for {count} samples")
+    panels: list[Any] = []
+    for sample in range(count):
+        own = {what: None if options[what] is None else options[what][sample : sample + 1] for what in ("images", "sources")}
+        panels += explanation_panels(_one(explanation, sample), **{**options, **own})
+    return panels
+
+
+def _one(explanation: Explained, sample: int) -> Any:
+    """One sample of an explanation, as an explanation."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: of(part) for name, part in value.items()}
+        return np.asarray(value[sample])[np.newaxis]
+
+    ledger = getattr(explanation, "ledger", None)
+    return SimpleNamespace(
+        relevance=of(explanation.relevance),
+        output=of(explanation.output),
+        target=of(explanation.target),
+        inputs=of(explanation.inputs),
+        classes=getattr(explanation, "classes", None),
+        initial=getattr(explanation, "initial", "value"),
+        layout=getattr(explanation, "layout", None),
+        ledger=None if ledger is None else SimpleNamespace(absorbed=of(ledger.absorbed)),
+    )
 
 
 def _panels(explanation: Explained, **options: Any) -> tuple[Any, dict[str, Any]]:
     """The panels, and the options that are left for the figure."""
-    own = ("input", "layout", "images", "labels", "sources", "title")
+    own = ("input", "layout", "images", "labels", "features", "sources", "title")
     panels = explanation_panels(explanation, **{name: options.pop(name) for name in own if name in options})
     return panels, options
 
@@ -162,7 +242,7 @@ def _chosen(explanation: Explained, name: str | None) -> tuple[str, Array, Array
     """Name and relevance of what is to be drawn, and the input it belongs to."""
     inputs = explanation.inputs
     if not isinstance(explanation.relevance, Mapping):
-        relevance = np.asarray(explanation.relevance)
+        relevance = _array(explanation.relevance)
         # Tokens are explained by their embedding, whose relevance has one axis more.
         fitting = [key for key, given in inputs.items() if relevance.shape[: given.ndim] == given.shape]
         if name is not None and name not in inputs:
@@ -175,7 +255,22 @@ def _chosen(explanation: Explained, name: str | None) -> tuple[str, Array, Array
     chosen = name if name is not None else drawable[0]
     if chosen not in explanation.relevance:
         raise InputError(f"{chosen!r} is not explained; explained are {', '.join(map(repr, explanation.relevance))}")
-    return chosen, np.asarray(explanation.relevance[chosen]), inputs.get(chosen)
+    return chosen, _array(explanation.relevance[chosen]), inputs.get(chosen)
+
+
+def _array(values: Any) -> Any:
+    """An array; a sparse matrix stays one, as csr, whose rows are cheap."""
+    return csr_matrix(values) if issparse(values) else np.asarray(values)
+
+
+def _feature_names(explanation: Explained, features: Sequence[str] | None, width: int) -> tuple[str, ...]:
+    if features is None:
+        # A model's names are those of its input, which need not be what is drawn.
+        features = getattr(explanation, "features", None)
+        features = features if features is not None and len(features) == width else None
+    elif len(features) != width:
+        raise InputError(f"{len(features)} names do not fit {width} features")
+    return () if features is None else tuple(features)
 
 
 def _layout(shape: tuple[int, ...]) -> str:
@@ -200,18 +295,30 @@ def _pictures(name: str, given: Array | None, layout: str) -> list[Pixels]:
     return list(np.rint(255 * (values - low) / span).astype(np.uint8))
 
 
-def _caption(explanation: Explained, relevance: Array, sample: int, labels: Sequence[str] | None) -> str:
+def _explained(explanation: Explained, sample: int, labels: Sequence[str] | None) -> tuple[str, float | None, tuple[str, str]]:
+    """What a sample is explained as, its f(x), and what negative and positive relevance speak for."""
     target, output = np.asarray(explanation.target), np.asarray(explanation.output)
-    total = float(relevance[sample].sum(dtype=np.float64))
-    ledger = getattr(explanation, "ledger", None)
-    absorbed = None if ledger is None else float(ledger.absorbed[sample])
-    if target.ndim == 1 and target.dtype.kind in "iu" and output.ndim == 2:
+    unnamed = ("lowers f(x)", "raises f(x)")
+    indices = target.ndim == 1 and target.dtype.kind in "iu"
+    if indices and output.ndim == 2:
         index = int(target[sample])
         name = labels[index] if labels is not None and index < len(labels) else f"class {index}"
-        return explanation_caption(name, float(output[sample, index]), total, absorbed=absorbed)
-    if output.ndim == 1:
-        return explanation_caption("output", float(output[sample]), total, absorbed=absorbed)
+        return name, float(output[sample, index]), (f"against {name}", f"for {name}")
+    if output.ndim == 1 and (indices or np.all(target == 1)):
+        value = float(output[sample])
+        if labels is None or len(labels) != 2:
+            return "output", value, unnamed
+        sign = ">" if value > 0 else "<" if value < 0 else "="
+        return f"{labels[int(value > 0)]}, as f(x) {sign} 0", value, (f"for {labels[0]}", f"for {labels[1]}")
     if target.shape == output.shape:
-        value = float((output[sample].astype(np.float64) * target[sample]).sum())
-        return explanation_caption("weighted classes", value, total, absorbed=absorbed)
-    return f"\N{GREEK CAPITAL LETTER SIGMA}R = {number(total)}"
+        return "weighted classes", float((output[sample].astype(np.float64) * target[sample]).sum()), unnamed
+    return "", None, unnamed
+
+
+def _caption(explanation: Explained, relevance: Any, sample: int, name: str, value: float | None) -> str:
+    total = float(relevance[sample].sum(dtype=np.float64))
+    if value is None:
+        return f"\N{GREEK CAPITAL LETTER SIGMA}R = {number(total)}"
+    ledger = getattr(explanation, "ledger", None)
+    absorbed = None if ledger is None else float(ledger.absorbed[sample])
+    return explanation_caption(name, value, total, absorbed=absorbed)

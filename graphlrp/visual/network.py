@@ -52,7 +52,7 @@ from graphlrp.visual.typesetting import (
 )
 
 if TYPE_CHECKING:
-    from graphlrp.explainer import Explanation
+    from graphlrp.explanation import Explanation
 
 KINDS = ("png", "svg", "pdf")
 

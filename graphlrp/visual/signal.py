@@ -1,7 +1,8 @@
 """Explanations of inputs that are no pictures: recordings [C, T] and feature vectors [D].
 
 A recording is drawn as lines over bands coloured by relevance: the curve stays readable, and the eye sees
-which part of it mattered. Features are drawn as bars, the most relevant ones on top.
+which part of it mattered. Features are drawn as bars, the most relevant ones on top, between their values and
+their relevances in numbers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from graphlrp.visual.typesetting import (
     NOTE,
     TITLE,
     Line,
+    abbreviated,
     height_of,
     number,
     shortened,
@@ -37,9 +39,12 @@ SINGLE_CHANNEL_HEIGHT = 1.2
 CHANNEL_GAP = 0.06
 FEATURE_HEIGHT = 0.17
 BAR_GAP = 0.16
+NUMBER_GAP = 0.07
 TALLEST_BAR = 2.4
 LINE_COLOUR = "#1a1a1a"
 EDGE_COLOUR = "#6e6e6e"
+TALLEST_PICTURE = 2**16 - 1
+"""Pixels; higher ones cannot be drawn, nor would anybody look at them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +57,8 @@ class SignalPanel:
         title: stands above, e.g. the composite.
         caption: stands below, its first line in bold.
         names: of the C channels or the D features; numbers if empty.
+        sides: what relevance to the left of zero, negative, speaks for, and what relevance to the right; above bars.
+        absent: how many features without relevance are not among the D, as those of a sparse vector.
 
     Raises:
         InputError: shapes differ or have another rank, values are not finite, or the number of names is
@@ -63,6 +70,8 @@ class SignalPanel:
     title: str = ""
     caption: str = ""
     names: tuple[str, ...] = ()
+    sides: tuple[str, str] = ("", "")
+    absent: int = 0
 
     def __post_init__(self) -> None:
         """Check what was given."""
@@ -110,10 +119,10 @@ def save_signal_figure(
         **options: see :class:`SignalOptions`.
 
     Raises:
-        InputError: as in :func:`signal_figure`.
+        InputError: as in :func:`signal_figure`, or there are more panels than a picture can hold.
         OSError: the file cannot be written.
     """
-    return _page(panels, **options).write(path, dpi)
+    return _page(panels, TALLEST_PICTURE / dpi, **options).write(path, dpi)
 
 
 def signal_figure(panels: Sequence[SignalPanel], **options: Unpack[SignalOptions]) -> Figure:
@@ -136,6 +145,7 @@ def signal_figure(panels: Sequence[SignalPanel], **options: Unpack[SignalOptions
 
 def _page(
     panels: Sequence[SignalPanel],
+    tallest: float = np.inf,
     *,
     colours: str | ColourMap = "seismic",
     joint: bool = False,
@@ -168,7 +178,13 @@ def _page(
             drawings.append(_Lines(panel, frame))
         else:
             drawings.append(_Bars(panel, frame, most, reach))
-    page = Page(width, 2 * MARGIN + sum(drawing.height for drawing in drawings) + PANEL_GAP * (len(drawings) - 1))
+    _align([drawing for drawing in drawings if isinstance(drawing, _Bars)])
+    height = 2 * MARGIN + sum(drawing.height for drawing in drawings) + PANEL_GAP * (len(drawings) - 1)
+    if height > tallest:
+        raise InputError(
+            f"{len(panels)} panels are {height:.0f} inches high, a picture at most {tallest:.0f}: draw fewer samples"
+        )
+    page = Page(width, height)
     top = MARGIN
     for drawing in drawings:
         drawing.draw(page, top)
@@ -203,6 +219,11 @@ class _Drawing(ABC):
         """Of the axes."""
 
     @property
+    def head_height(self) -> float:
+        """Of what is written directly above the axes."""
+        return 0.0
+
+    @property
     @abstractmethod
     def note_height(self) -> float:
         """Of what is written directly below the axes."""
@@ -213,7 +234,7 @@ class _Drawing(ABC):
 
     @property
     def height(self) -> float:
-        return self._title_height + self.content_height + self.note_height + height_of(self.caption)
+        return self._title_height + self.head_height + self.content_height + self.note_height + height_of(self.caption)
 
     @property
     def _title_height(self) -> float:
@@ -221,7 +242,7 @@ class _Drawing(ABC):
 
     def draw(self, page: Page, top: float) -> None:
         page.lines(self.title, MARGIN, top)
-        top += self._title_height
+        top += self._title_height + self.head_height
         self.draw_content(page, top)
         frame, height = self.frame, min(self.content_height, TALLEST_BAR)
         page.vertical_bar(frame.colours, frame.scale, frame.clipped, frame.right + BAR_GAP, top, height)
@@ -300,29 +321,38 @@ class _Bars(_Drawing):
     def __init__(self, panel: SignalPanel, frame: _Frame, most: int, reach: float) -> None:
         super().__init__(panel, frame)
         values, relevance = self.signal[0], self.relevance[0]
-        names = panel.names or tuple(f"feature {feature}" for feature in range(len(values)))
         # A stable order: features of equal relevance stay in the order of the input.
         order = np.argsort(-np.abs(relevance), kind="stable")[:most]
+        names = [panel.names[feature] if panel.names else f"feature {feature}" for feature in order]
         longest = 0.4 * (frame.right - MARGIN)
-        labels = [f"{names[feature]} = {number(float(values[feature]))}" for feature in order]
-        self.labels = [shortened(label, NOTE, longest) for label in labels]
+        self.labels = [_label(name, float(values[feature]), longest) for name, feature in zip(names, order, strict=True)]
         self.left = MARGIN + max(width_of(label, NOTE) for label in self.labels) + 0.08
         self.reach = reach
         self.shown = relevance[order]
+        self.numbers = [number(float(value)) for value in self.shown]
+        self.right = frame.right - max(width_of(text, NOTE) for text in self.numbers) - NUMBER_GAP
+        self.sides = panel.sides
         hidden = len(relevance) - len(order)
         rest = number(float(relevance.sum() - self.shown.sum()))
-        self.note = f"{hidden} more feature{'s' if hidden > 1 else ''}: relevance {rest} in all" if hidden else ""
+        notes = [f"{hidden:,} more feature{'s' if hidden > 1 else ''}: relevance {rest} in all"] if hidden else []
+        notes += [f"{panel.absent:,}{'' if hidden else ' more'} without relevance"] if panel.absent else []
+        self.note = shortened("; ".join(notes), NOTE, frame.right - self.left)
 
     @property
     def content_height(self) -> float:
         return max(len(self.labels) * FEATURE_HEIGHT, LOWEST_BAR)
 
     @property
+    def head_height(self) -> float:
+        return NOTE.line_height + 0.04 if any(self.sides) else 0.0
+
+    @property
     def note_height(self) -> float:
         return (NOTE.line_height + 0.04 if self.note else 0.0) + 0.05
 
     def draw_content(self, page: Page, top: float) -> None:
-        axes = page.axes(self.left, top, self.frame.right - self.left, self.content_height)
+        self._draw_sides(page, top - self.head_height)
+        axes = page.axes(self.left, top, self.right - self.left, self.content_height)
         fill = self.frame.colours(scaled(self.shown, self.frame.scale)) / 255.0
         positions = np.arange(len(self.shown))
         axes.barh(positions, self.shown, height=0.72, color=fill, edgecolor=EDGE_COLOUR, linewidth=0.4)
@@ -331,7 +361,38 @@ class _Bars(_Drawing):
         axes.set_xlim(-1.04 * self.reach, 1.04 * self.reach)
         axes.set_ylim(len(self.shown) - 0.5, -0.5)
         row_height = self.content_height / len(self.labels)
-        for index, label in enumerate(self.labels):
+        for index, (label, relevance) in enumerate(zip(self.labels, self.numbers, strict=True)):
             label_top = top + (index + 0.5) * row_height - 0.5 * NOTE.line_height
             page.text(label, self.left - 0.06, label_top, NOTE, "right")
+            page.text(relevance, self.frame.right, label_top, NOTE, "right")
         page.text(self.note, self.left, top + self.content_height + 0.03, NOTE)
+
+    def _draw_sides(self, page: Page, top: float) -> None:
+        """What both directions mean, from zero outwards."""
+        centre, gap = 0.5 * (self.left + self.right), 0.05
+        room = centre - self.left - gap - width_of("\N{BLACK LEFT-POINTING SMALL TRIANGLE} ", NOTE)
+        negative, positive = (abbreviated(side, NOTE, room) for side in self.sides)
+        if negative:
+            page.text(f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {negative}", centre - gap, top, NOTE, "right")
+        if positive:
+            page.text(f"{positive} \N{BLACK RIGHT-POINTING SMALL TRIANGLE}", centre + gap, top, NOTE)
+
+
+def _align(drawings: Sequence[_Bars]) -> None:
+    """Put the zeros of all panels below each other, however long their names and numbers are."""
+    for drawing in drawings:
+        drawing.left = max(other.left for other in drawings)
+        drawing.right = min(other.right for other in drawings)
+
+
+def _label(name: str, value: float, width: float) -> str:
+    """A name and its value; the name is cut where it is long, the value never."""
+    end = f" = {_exact(value)}"
+    return abbreviated(" ".join(name.split()), NOTE, max(width - width_of(end, NOTE), 0.3)) + end
+
+
+def _exact(value: float) -> str:
+    """A feature's value: as people write it up to a million, for it is data and no measure."""
+    if value == round(value) and abs(value) < 1e6:
+        return str(round(value)).replace("-", "\N{MINUS SIGN}")
+    return f"{value:.0f}".replace("-", "\N{MINUS SIGN}") if 1e3 <= abs(value) < 1e6 else number(value)

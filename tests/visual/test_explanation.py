@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from graphlrp.errors import InputError
-from graphlrp.visual import Panel, SignalPanel
+from graphlrp.visual import Panel, SignalPanel, signal_figure
 from graphlrp.visual.explanation import explanation_panels, explanation_to_figure, save_explanation
 
 GENERATOR = np.random.default_rng(0)
@@ -22,9 +23,18 @@ class Fake:
     """What explanations look like from here."""
 
     relevance: Any
-    inputs: dict[str, np.ndarray]
+    inputs: dict[str, Any]
     output: np.ndarray = field(default_factory=lambda: OUTPUT)
     target: np.ndarray = field(default_factory=lambda: np.array([1, 2]))
+
+
+@dataclass
+class Tabular(Fake):
+    """What explanations of tables look like from here."""
+
+    features: list[str] | None = None
+    classes: list[str] | None = None
+    initial: str = "value"
 
 
 def fake(*shape: int) -> Fake:
@@ -137,3 +147,104 @@ def test_figures_and_files(shape: tuple[int, ...], tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(TypeError, match="color"):
         explanation_to_figure(explanation, color="bwr")
+
+
+def tabular(output: np.ndarray, target: np.ndarray | None = None, **names: Any) -> Tabular:
+    relevance = np.array([[1.0, -2.0, 0.5], [0.25, 0.0, -0.125]])
+    zeros = np.zeros(2, np.int64)
+    return Tabular(relevance, {"x": np.ones((2, 3))}, output, zeros if target is None else target, **names)
+
+
+def texts_of(panels: Any, **options: Any) -> list[str]:
+    return [text.get_text() for text in signal_figure(panels, **options).texts]
+
+
+def test_one_output_speaks_for_the_class_of_its_sign() -> None:
+    explanation = tabular(np.array([1.83, -0.5]), classes=["setosa", "versicolor"])
+    first, second = explanation_panels(explanation)
+    assert first.caption.splitlines()[:1] == ["versicolor, as f(x) > 0"]
+    assert second.caption.splitlines()[:1] == ["setosa, as f(x) < 0"]
+    assert first.sides == second.sides == ("for setosa", "for versicolor")
+    assert explanation_panels(explanation, labels=["no", "yes"])[0].caption.startswith("yes, as")
+    assert [text for text in texts_of([first]) if "for " in text] == [
+        "\N{BLACK LEFT-POINTING SMALL TRIANGLE} for setosa",
+        "for versicolor \N{BLACK RIGHT-POINTING SMALL TRIANGLE}",
+    ]
+
+
+def test_sides_of_classes_of_regression_and_of_other_starts() -> None:
+    several = explanation_panels(tabular(OUTPUT, np.array([1, 2]), classes=["a", "b", "c"]))
+    assert [(panel.caption.splitlines()[0], panel.sides) for panel in several] == [
+        ("b", ("against b", "for b")),
+        ("c", ("against c", "for c")),
+    ]
+    regression = explanation_panels(tabular(np.array([205.0, 68.0])))[0]
+    assert regression.caption.startswith("output\nf(x) = 205 ")
+    assert regression.sides == ("lowers f(x)", "raises f(x)")
+    weighted = explanation_panels(tabular(np.array([3.0, 4.0]), np.array([-1.0, 2.0]), classes=["a", "b"]))
+    assert [panel.caption.split()[:5] for panel in weighted] == [
+        ["weighted", "classes", "f(x)", "=", "\N{MINUS SIGN}3"],
+        ["weighted", "classes", "f(x)", "=", "8"],
+    ]
+    # Relevance that starts from 1 is positive for whatever is decided.
+    assert explanation_panels(tabular(np.array([1.0, -1.0]), classes=["a", "b"], initial="one"))[1].sides == ("", "")
+
+
+def test_features_have_the_names_of_the_model() -> None:
+    explanation = tabular(np.ones(2), features=["width", "height", "depth"])
+    assert explanation_panels(explanation)[0].names == ("width", "height", "depth")
+    assert explanation_panels(explanation, features=["a", "b", "c"])[0].names == ("a", "b", "c")
+    # Names of the input are none of what is computed from it.
+    assert explanation_panels(tabular(np.ones(2), features=["width", "height"]))[0].names == ()
+    with pytest.raises(InputError, match="2 names do not fit 3 features"):
+        explanation_panels(explanation, features=["a", "b"])
+
+
+def test_values_and_relevances_stand_beside_the_bars() -> None:
+    long = "a name that is far too long to be written out beside a bar of the relevance of number "
+    values = np.array([1956.25, -3.0, 0.015625, 123456.0])
+    panel = SignalPanel(values, np.array([4.0, -3.0, 2.0, 0.0]), names=tuple(f"{long}{number}" for number in range(4)))
+    texts = texts_of([panel])
+    labels = [text for text in texts if " = " in text]
+    assert [label.rsplit(" = ")[1] for label in labels] == ["1956", "\N{MINUS SIGN}3", "0.0156", "123456"]
+    assert all(label.startswith("a name") and f"number {index} = " in label for index, label in enumerate(labels))
+    assert [texts[texts.index(label) + 1] for label in labels] == ["4", "\N{MINUS SIGN}3", "2", "0"]
+
+
+def test_zeros_of_all_panels_stand_below_each_other() -> None:
+    panels = [
+        SignalPanel(np.ones(2), np.array([1.0, -2.0]), names=("a", "b")),
+        SignalPanel(np.ones(2), np.array([1e-9, 2.0]), names=("a name of some length", "b")),
+    ]
+    boxes = [axes.get_position() for axes in signal_figure(panels).axes if axes.patches]
+    assert boxes[0].x0 == boxes[1].x0
+    assert boxes[0].x1 == boxes[1].x1
+
+
+def test_of_sparse_samples_what_has_relevance_is_drawn() -> None:
+    relevance = np.zeros((3, 100_000))
+    relevance[0, [7, 40_000]] = -1.0, 2.0
+    relevance[1, 3] = 0.5
+    given = np.where(relevance != 0, 4.0, 0.0)
+    given[0, 9] = 1.0
+    given[2, 11] = 5.0
+    stored = csr_matrix(given)
+    stored.data = np.array([-1.0, 0.0, 2.0, 0.5, 0.0])  # zeros that are stored, where the input is not zero
+    names = [f"word {column}" for column in range(100_000)]
+    explanation = Tabular(stored, {"x": csr_matrix(given)}, np.ones(3), np.zeros(3, np.int64), features=names)
+    panels = explanation_panels(explanation)
+    assert [panel.names for panel in panels] == [("word 7", "word 40000"), ("word 3",), ("word 11",)]
+    assert [panel.signal.tolist() for panel in panels] == [[4.0, 4.0], [4.0], [5.0]]
+    assert [panel.relevance.tolist() for panel in panels] == [[-1.0, 2.0], [0.5], [0.0]]
+    assert panels[0].caption.endswith("\N{GREEK CAPITAL LETTER SIGMA}R = 1")
+    texts = texts_of(panels[:2], most=1)
+    assert "1 more feature: relevance \N{MINUS SIGN}1 in all; 99,998 without relevance" in texts
+    assert "99,999 more without relevance" in texts
+    explanation.features = None
+    assert explanation_panels(explanation)[0].names == ("feature 7", "feature 40000")
+
+
+def test_more_panels_than_a_picture_holds(tmp_path: Path) -> None:
+    panels = Fake(np.ones((500, 20)), {"x": np.ones((500, 20))}, np.ones(500), np.zeros(500, np.int64))
+    with pytest.raises(InputError, match=r"500 panels are \d+ inches high, a picture at most 328: draw fewer samples"):
+        save_explanation(tmp_path / "figure.png", panels)
