@@ -29,7 +29,7 @@ from graphlrp.rules.linear import Epsilon
 BLOCK = 1 << 23
 """Distances between descriptors and words that are in memory at a time."""
 
-CODINGS = ("hard", "soft", "rank", "llc")
+CODINGS = ("hard", "soft", "rank", "llc", "tree")
 
 
 class DescriptorProjection(MatMulConstant):
@@ -66,10 +66,12 @@ class Assignment(Encoding):
         hard   1                                       rank   p^{-rk_d(l)}  (2.86)
         soft   exp(-β ‖l - b_d‖²) / Σ over the n       llc    locality-constrained linear coding: the c with Σ c = 1 that
                                                               minimises ‖l - Σ c_d b_d‖² + λ tr(C) ‖c‖²
+        tree   1 for the leaf that is reached by going to the nearest of a node's children, from the root on
 
     Every number belongs to one descriptor, which takes the sum of their relevance.
 
-    Inputs: descriptors [N, L, D]; words b [K, D]. Attributes ``coding``, ``neighbours`` n, ``base`` p, ``beta`` β, ``ridge`` λ.
+    Inputs: descriptors [N, L, D]; words b [K, D], of a tree the nodes of all levels but the root, level by level. Attributes
+    ``coding``, ``neighbours`` n, ``base`` p, ``beta`` β, ``ridge`` λ, ``branches`` of every node of a tree.
     """
 
     operators = (("graphlrp", "Assignment"),)
@@ -88,7 +90,7 @@ class Assignment(Encoding):
         padded = op.Pad(flat, op.Concat(op.integers([0, 0]), missing, op.integers([0]), axis=0))
         blocks = op.Reshape(padded, op.Concat(parts, op.integers([size, width]), axis=0))
         real, whole = ir.TensorType(op.dtype), ir.TensorType(ir.DataType.INT64)
-        neighbours = min(int(self.required("neighbours")), count)
+        neighbours = int(self.required("neighbours"))
 
         def block(op: Any, part: ir.Value) -> Sequence[ir.Value]:
             return self._nearest(op, part, words, neighbours)
@@ -113,10 +115,10 @@ class Assignment(Encoding):
     def _nearest(self, op: Any, x: ir.Value, words: ir.Value, neighbours: int) -> Sequence[ir.Value]:
         """Numbers and words of a block of descriptors [B, D]."""
         coding = str(self.required("coding"))
-        own = op.ReduceSum(op.Mul(x, x), [1], keepdims=1)
-        other = op.Transpose(op.ReduceSum(op.Mul(words, words), [1], keepdims=1), perm=[1, 0])
-        products = op.MatMul(x, op.Transpose(words, perm=[1, 0]))
-        distances = op.Sub(op.Add(own, other), op.Mul(products, 2.0))
+        if coding == "tree":
+            leaf = self._descend(op, x, words)
+            return op.Add(op.Mul(op.Slice(x, [0], [1], [1]), 0.0), 1.0), leaf
+        distances = op.Add(op.ReduceSum(op.Mul(x, x), [1], keepdims=1), _apart(op, x, words))
         nearest, which = op.TopK(distances, [neighbours], axis=1, largest=0, _outputs=2)
         if coding == "hard":
             return op.Add(op.Mul(nearest, 0.0), 1.0), which
@@ -135,6 +137,23 @@ class Assignment(Encoding):
         regular = op.Add(covariance, op.Mul(identity, op.Add(op.Mul(trace, float(self.required("ridge"))), 1e-12)))
         solution = _solve_ones(op, regular, neighbours)
         return op.Div(solution, op.ReduceSum(solution, [1], keepdims=1)), which
+
+    def _descend(self, op: Emitter, x: ir.Value, nodes: ir.Value) -> ir.Value:
+        """The leaf of every descriptor [B, 1]: children of node i of a level are numbers i · b … of the next one."""
+        branches, (total, _) = int(self.required("branches")), static_sizes(nodes)
+        children = op.Constant(value_ints=list(range(branches)))
+        first, size, here = 0, branches, None
+        while first < total:
+            level = op.Slice(nodes, [first], [first + size], [0])
+            distances = _apart(op, x, level)
+            if here is None:
+                here = op.ArgMin(distances, axis=1, keepdims=1)
+            else:
+                below = op.Add(op.Mul(here, branches), op.Unsqueeze(children, [0]))  # [B, b]
+                here = op.Add(op.Mul(here, branches), op.ArgMin(op.GatherElements(distances, below, axis=1), axis=1, keepdims=1))
+            first, size = first + size, size * branches
+        assert here is not None
+        return here
 
     def decompose(self, op: Emitter, relevances: Sequence[ir.Value | None], rule: Rule | None) -> list[ir.Value | None]:
         """Relevance of the numbers; which words they are of has none."""
@@ -397,6 +416,13 @@ def static_last(x: ir.Value) -> int:
     if not isinstance(size, int):
         raise ValueError(f"the last axis of {x.name!r} is not static: {x.shape}")
     return size
+
+
+def _apart(op: Any, x: ir.Value, words: ir.Value) -> ir.Value:
+    """‖x - b‖² less ‖x‖², [B, K]."""
+    other = op.Transpose(op.ReduceSum(op.Mul(words, words), [1], keepdims=1), perm=[1, 0])
+    distances: ir.Value = op.Sub(other, op.Mul(op.MatMul(x, op.Transpose(words, perm=[1, 0])), 2.0))
+    return distances
 
 
 def _solve_ones(op: Emitter, matrix: ir.Value, size: int) -> ir.Value:

@@ -163,11 +163,13 @@ class BagOfWords(_Pooled):
     Args:
         words: K; or the words themselves, [K, D].
         coding: ``"hard"``, the nearest word; ``"soft"``, exp(-β ‖l - b‖²) over the n nearest; ``"rank"``, p^{-rank} of the n
-            nearest (2.86); ``"llc"``, locality-constrained linear coding over the n nearest.
+            nearest (2.86); ``"llc"``, locality-constrained linear coding over the n nearest; ``"tree"``, the leaf of a tree of
+            k-means, in which every node has ``branches`` children: K is a power of that.
         neighbours: n; 1 for hard assignment.
         base: p of the ranks.
         beta: β; by default one over the mean squared distance to the nearest word.
         ridge: λ of the linear coding.
+        branches: children of every node of a tree.
         power: p of the p-means (2.65): 1 is the mean, ``inf`` the maximum.
         pyramid: levels (rows, columns).
         samples: of how many descriptors, at most, words are computed.
@@ -183,6 +185,7 @@ class BagOfWords(_Pooled):
         base: float = 2.0,
         beta: float | None = None,
         ridge: float = 1e-4,
+        branches: int = 8,
         power: float = 1.0,
         pyramid: Pyramid = WHOLE,
         samples: int = 100_000,
@@ -194,6 +197,7 @@ class BagOfWords(_Pooled):
         self.base = base
         self.beta = beta
         self.ridge = ridge
+        self.branches = branches
         self.power = power
         self.pyramid = pyramid
         self.samples = samples
@@ -210,7 +214,10 @@ class BagOfWords(_Pooled):
                 f" {self.neighbours}, {self.power}, {self.base}"
             )
         rows = self._rows(images, self.samples, self.random_state)
-        if np.ndim(self.words) == 2:
+        if self.coding == "tree":
+            self.nodes_ = self._grow(rows)
+            self.words_ = self.nodes_[-self.words :]
+        elif np.ndim(self.words) == 2:
             self.words_ = np.asarray(self.words, np.float64)
             if self.words_.shape[1] != rows.shape[1]:
                 raise InputError(f"BagOfWords: words have {self.words_.shape[1]} numbers, descriptors {rows.shape[1]}")
@@ -223,12 +230,50 @@ class BagOfWords(_Pooled):
         self.beta_ = float(1 / max(nearest.mean(), 1e-12)) if self.beta is None else float(self.beta)
         return self
 
+    def _grow(self, rows: Array) -> Array:
+        """Nodes of all levels but the root, level by level; a node of fewer descriptors than branches repeats itself."""
+        depth = 0 if np.ndim(self.words) else round(np.log(self.words) / np.log(self.branches)) if self.branches > 1 else 0
+        if depth < 1 or self.branches**depth != self.words:
+            raise InputError(f"BagOfWords: a tree of {self.branches} branches has a power of them as words, not {self.words}")
+        nodes, members = [], [rows]
+        for _ in range(depth):
+            level: list[Array] = []
+            below: list[Array] = []
+            for own in members:
+                distinct = len(np.unique(own, axis=0))
+                if distinct < self.branches:
+                    centre = own.mean(0) if len(own) else np.full(rows.shape[1], 1e6)
+                    level += [centre] * self.branches
+                    below += [own] + [own[:0]] * (self.branches - 1)
+                    continue
+                fitted = MiniBatchKMeans(self.branches, random_state=self.random_state, n_init=3).fit(own)
+                nearest = _distances(own, fitted.cluster_centers_).argmin(1)
+                level += list(fitted.cluster_centers_)
+                below += [own[nearest == branch] for branch in range(self.branches)]
+            nodes += level
+            members = below
+        return np.asarray(nodes, np.float64)
+
+    def _descend(self, values: Array) -> Array:
+        """The leaf of every descriptor, [L, 1]."""
+        first, size = 0, self.branches
+        here = np.zeros(len(values), np.int64)
+        while first < len(self.nodes_):
+            distances = _distances(values, self.nodes_[first : first + size])
+            below = here[:, None] * self.branches + np.arange(self.branches)
+            here = here * self.branches + np.take_along_axis(distances, below, 1).argmin(1)
+            first, size = first + size, size * self.branches
+        return here[:, None]
+
     @property
     def _neighbours(self) -> int:
-        return 1 if self.coding == "hard" else min(self.neighbours, len(self.words_))
+        return 1 if self.coding in ("hard", "tree") else min(self.neighbours, len(self.words_))
 
     def assign(self, image: Descriptors) -> tuple[Array, Array]:
         """Numbers m and the words they are of, [L, n] each."""
+        if self.coding == "tree":
+            leaves = self._descend(image.values.astype(np.float64))
+            return np.ones(leaves.shape), leaves
         numbers, which = [], []
         for part in np.array_split(image.values.astype(np.float64), max(1, len(image) * len(self.words_) // (1 << 24) + 1)):
             distances = _distances(part, self.words_)
@@ -277,7 +322,7 @@ class BagOfWords(_Pooled):
         count, neighbours = len(self.words_), self._neighbours
         assigned: Any = builder.op.Assignment(
             stream.value,
-            builder.number(self.words_, "words"),
+            builder.number(self.nodes_ if self.coding == "tree" else self.words_, "words"),
             _domain="graphlrp",
             _outputs=2,
             coding=self.coding,
@@ -285,6 +330,7 @@ class BagOfWords(_Pooled):
             base=float(self.base),
             beta=self.beta_,
             ridge=float(self.ridge),
+            branches=self.branches,
         )
         length = stream.value.shape[1] if stream.value.shape is not None else None
         for value, dtype in zip(assigned, (builder.op.dtype, ir.DataType.INT64), strict=True):

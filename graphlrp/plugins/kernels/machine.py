@@ -98,8 +98,9 @@ class KernelMachine(Mapping):
             message = op.Mul(message, op.Div(value, op.Where(empty, op.scalar(1.0), total)))
         op.require(
             op.Squeeze(found, one),
-            "no reference is predicted otherwise than this sample, so there is no way across the decision boundary; give references"
-            " of all classes, graphlrp.convert(machine, references=X), or measure relevance from their mean, level='mean'",
+            "no reference is predicted otherwise than this sample, so there is no way across the decision boundary; give"
+            " references of all classes, graphlrp.convert(machine, references=X), or measure relevance from their mean,"
+            " level='mean'",
         )
         message = op.Where(found, message, op.scalar(float("nan")))
         if level is not None:
