@@ -41,6 +41,9 @@ class Operator(Protocol):
 
 Table = Mapping[tuple[str, str], Operator]
 
+OWN = "graphlrp"
+"""Domain of the operators of pipelines."""
+
 RUNTIME_DOMAINS = ("com.microsoft", "com.ms", "ai.onnx")
 """Domains of ONNX Runtime's own operators, which need no body to run."""
 
@@ -57,6 +60,7 @@ class InlineFunctions:
         """Inline what no mapping is registered for."""
         if not model.functions:
             return None
+        self._drop_own(model)
         called = {node.op_identifier() for node in model.graph}
         kept = sorted({identifier[:2] for identifier in called & set(model.functions) if identifier[:2] in self.table})
         count = sum(identifier[:2] not in kept for identifier in model.functions)
@@ -72,6 +76,15 @@ class InlineFunctions:
         notes = [f"{count} model-local function(s) inlined"] if count else []
         notes += [f"kept as mappings: {', '.join(f'{domain}.{name}' for domain, name in kept)}"] if kept else []
         return "; ".join(notes) or None
+
+    def _drop_own(self, model: ir.Model) -> None:
+        """Bodies of our own operators are emitted anew, in the precision that is asked for now."""
+        for node in model.graph:
+            key = (node.domain, node.op_type)
+            if node.domain == OWN and node.op_identifier() in model.functions and key in self.table:
+                if self.table[key].emits_operator():
+                    model.functions.pop(node.op_identifier())
+                    node.overload = ""
 
 
 class EmitOperators:

@@ -99,6 +99,9 @@ class Precision:
         for value in graph.inputs:
             changed += self._retype(value)
         functions = [function.graph for function in model.functions.values()]
+        for function in functions:
+            for value in function.inputs:
+                self._retype(value)
         for node in (node for part in (graph, *functions) for node in part.all_nodes()):
             number = node.attributes.get("value_float") or node.attributes.get("value_floats")
             if node.op_type == "Constant" and number is not None:
@@ -109,6 +112,9 @@ class Precision:
                     tensor = attribute.as_tensor()
                     if tensor.dtype in _REAL and tensor.dtype != self.dtype:
                         node.attributes[attribute.name] = ir.AttrTensor(attribute.name, self._convert(tensor))
+                elif attribute.type == ir.AttributeType.GRAPH:
+                    for value in attribute.as_graph().inputs:
+                        self._retype(value)
                 elif attribute.name in ("to", "dtype") and attribute.type == ir.AttributeType.INT:
                     if attribute.as_int() in _REAL:
                         node.attributes[attribute.name] = ir.AttrInt64(attribute.name, int(self.dtype))

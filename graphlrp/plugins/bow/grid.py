@@ -267,7 +267,9 @@ class LocalFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         node = getattr(builder.op, self.mapping.operators[0][1])
         value: ir.Value = node(image, _domain=self.mapping.operators[0][0], **self.attributes())
         value.type = ir.TensorType(builder.op.dtype)
-        value.shape = ir.Shape(["N", "L", self.width(1 if rank(image) == 3 else self._fitted())])
+        # Descriptors of another step are of another number, so they are named otherwise.
+        length = "/".join(["L", *builder.path])
+        value.shape = ir.Shape(["N", length, self.width(1 if rank(image) == 3 else self._fitted())])
         return replace(stream.moved(value, self.transform), positions=self.grid.positions(builder.op, image))
 
     @property

@@ -153,7 +153,8 @@ class _Pooled(_DescriptorStep):
             number = op.ReduceSum(op.Mul(inside, op.integers([1, columns])), op.integers([1]), keepdims=1)
             levels.append(op.Add(number, op.integers([first])))
         cells: ir.Value = op.Concat(*levels, axis=1) if len(levels) > 1 else levels[0]
-        cells.type, cells.shape = ir.TensorType(ir.DataType.INT64), ir.Shape(["L", len(levels)])
+        length = stream.value.shape[1] if stream.value.shape is not None else None
+        cells.type, cells.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([length, len(levels)])
         return cells
 
 

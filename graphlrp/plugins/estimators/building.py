@@ -99,6 +99,11 @@ class Builder:
         """The step, for messages."""
         return " > ".join(self._path) or "the estimator"
 
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Names of the step and of those around it."""
+        return tuple(self._path)
+
     # Nodes
 
     def number(self, array: Any, name: str) -> ir.Value:

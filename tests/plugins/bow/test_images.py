@@ -157,3 +157,15 @@ def test_command_line_explains_pictures_with_a_saved_pipeline(
         for number in range(2):
             np.testing.assert_allclose(saved[f"auto/0/relevance/{number}"], expected[number], atol=1e-6)
     assert Image.open(tmp_path / "out" / "explanation.png").size[0] > 400
+
+
+def test_several_kinds_of_words_side_by_side(pictures: tuple[list[Array], Array]) -> None:
+    from sklearn.pipeline import make_union
+
+    branches = [make_pipeline(DenseSIFT(step, (size,)), BagOfWords(5, coding="rank")) for step, size in ((4, 3), (5, 4))]
+    fitted = make_pipeline(make_union(*branches), LinearSVC()).fit(*pictures)
+    x = pictures[0][:2]
+    for source in (fitted, graphlrp.convert(fitted), graphlrp.convert(fitted, dtype="float32")):
+        explanation = graphlrp.load(source, ledger=True)(x)
+        np.testing.assert_allclose(explanation.output, fitted.decision_function(x), atol=1e-4)
+        assert explanation.conservation_error.max() < 1e-4
