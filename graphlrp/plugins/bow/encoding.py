@@ -29,6 +29,9 @@ from graphlrp.rules.linear import Epsilon
 BLOCK = 1 << 23
 """Distances between descriptors and words that are in memory at a time."""
 
+ROWS = 4096
+"""Descriptors in a block, at most."""
+
 CODINGS = ("hard", "soft", "rank", "llc", "tree")
 
 
@@ -83,7 +86,8 @@ class Assignment(Encoding):
         count, width = static_sizes(words)
         x = self.given(0)
         flat = op.Reshape(x, op.integers([-1, width]))
-        size = max(1, BLOCK // count)
+        # The last block is filled up: a large one would cost more than all descriptors of a small image.
+        size = max(1, min(ROWS, BLOCK // count))
         length = op.Shape(flat, start=0, end=1)
         parts = op.Div(op.Add(length, op.integers([size - 1])), op.integers([size]))
         missing = op.Sub(op.Mul(parts, op.integers([size])), length)
