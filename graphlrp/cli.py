@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from scipy.sparse import issparse
 
 import graphlrp
 from graphlrp.cli_inputs import (
@@ -31,6 +29,8 @@ from graphlrp.cli_inputs import (
     read_texts,
     read_whole,
 )
+from graphlrp.cli_results import collect, describe, output_paths, save_arrays, write_texts
+from graphlrp.cli_rules import read_composite, read_pair, read_restriction
 from graphlrp.errors import ConservationError, GraphLRPError, InputError, PluginWarning
 from graphlrp.explainer import TOLERANCE, Explainer
 from graphlrp.explanation import Explanation
@@ -39,9 +39,6 @@ from graphlrp.ir.writing import write_model
 from graphlrp.plugins.manager import Plugins, import_plugin
 from graphlrp.plugins.skeleton import KINDS, write_skeleton
 from graphlrp.preprocessing import INTERPOLATIONS, LAYOUTS
-from graphlrp.rules import select
-from graphlrp.rules.base import Rule
-from graphlrp.rules.composite import Composite
 from graphlrp.tables import Rows
 from graphlrp.unpickling import is_pickle, read_estimator
 
@@ -210,7 +207,7 @@ def explain(
     from graphlrp.visual import save_figure, save_signal_figure
     from graphlrp.visual.explanation import explanation_panels
 
-    picture_path, array_path = _output_paths(output)
+    picture_path, array_path = output_paths(output)
     names = _read_labels(labels) if labels is not None else None
     chosen = Rows.parse(rows) if rows is not None else None
     explainers = dict(zip(composites, _load(model, composites, ledger=True, **options), strict=True))
@@ -249,8 +246,8 @@ def explain(
                 cells.append([])
             cells[rank].append(list(panels))
             explained.append((name, explanation))
-            _collect(saved, f"{name}/{rank}", explanation)
-            _describe(table, explanation, name, names, samples.sources, options["class_axis"])
+            collect(saved, f"{name}/{rank}", explanation)
+            describe(table, explanation, name, names, samples.sources, options["class_axis"])
     # Picture by picture, the classes below each other; composites side by side.
     grid = [[column[sample] for column in cells[rank]] for sample in range(len(cells[0][0])) for rank in range(len(cells))]
     picture_path.parent.mkdir(parents=True, exist_ok=True)
@@ -261,10 +258,10 @@ def explain(
         if percentile is None:
             percentile = 100.0 if flat[0].signal.ndim == 1 else PERCENTILE
         save_signal_figure(picture_path, flat, colours=colours, percentile=percentile, most=most)
-    _save_arrays(array_path, saved)
+    save_arrays(array_path, saved)
     written = [picture_path, array_path]
     if explained[0][1].texts is not None:
-        written.insert(0, _write_texts(picture_path.with_suffix(".html"), explained, names, samples.sources or []))
+        written.insert(0, write_texts(picture_path.with_suffix(".html"), explained, names, samples.sources or []))
     _print(table)
     click.echo(f"wrote {', '.join(map(str, written[:-1]))} and {written[-1]}")
 
@@ -420,13 +417,13 @@ def _load(model: Path, composites: Sequence[str], *, ledger: bool = False, **opt
     return [
         graphlrp.load(
             source(),
-            _composite(composite, plugins),
-            rules=[_pair(text, plugins) for text in options["rule"]],
+            read_composite(composite, plugins),
+            rules=[read_pair(text, plugins) for text in options["rule"]],
             plugins=plugins,
             class_axis=options["class_axis"],
             initial=options["initial"],
             report=options["report"],
-            restrict=dict(_restriction(text) for text in options["restrict"]),
+            restrict=dict(read_restriction(text) for text in options["restrict"]),
             explain=options["explain"] or None,
             output=options["start"],
             bias=options["bias"],
@@ -459,77 +456,6 @@ def _source(model: Path, trust: bool, references: Path | None, plugins: Sequence
     return lambda: graphlrp.convert(estimator, references=given)
 
 
-def _restriction(text: str) -> tuple[str, list[int]]:
-    """``name=channel,...``."""
-    name, _, channels = text.rpartition("=")
-    try:
-        return name, [int(channel) for channel in channels.split(",")]
-    except ValueError:
-        raise InputError(f"--restrict {text!r}: give NAME=CHANNEL,CHANNEL ...") from None
-
-
-SELECTORS: dict[str, Callable[..., select.Selector]] = {
-    "first": select.first,
-    "last": select.last,
-    "every": select.every,
-    "family": select.family,
-    "operator": select.operator,
-    "name": select.name,
-    "up-to": select.up_to,
-}
-"""Selectors by what the command line calls them; from ``family`` on, they take a name behind a slash."""
-
-
-def _pair(text: str, plugins: Sequence[object]) -> tuple[select.Selector, Rule]:
-    """``selector=rule`` or ``selector/name=rule:parameter=number,...``."""
-    where, equals, what = text.partition("=")
-    kind, slash, argument = where.partition("/")
-    takes_name = kind in SELECTORS and kind not in ("first", "last", "every")
-    if not equals or kind not in SELECTORS or bool(slash) != takes_name:
-        raise InputError(
-            f"--rule {text!r}: give SELECTOR=RULE; selectors are first, last, every, family/NAME, operator/NAME, name/GLOB and"
-            " up-to/NODE"
-        )
-    make = SELECTORS[kind]
-    name, separator, rest = what.partition(":")
-    parameters = _parameters("--rule", text, rest) if separator else {}
-    return make(argument) if takes_name else make(), graphlrp.rule(name, plugins=plugins, **parameters)
-
-
-def _composite(text: str, plugins: Sequence[object]) -> str | Composite:
-    """``name`` or ``name:parameter=number,...``, where numbers per channel are separated by slashes."""
-    name, separator, rest = text.partition(":")
-    if not separator:
-        return name
-    return graphlrp.composite(name, plugins=plugins, **_parameters("--composite", text, rest))
-
-
-def _parameters(option: str, text: str, rest: str) -> dict[str, object]:
-    parameters: dict[str, object] = {}
-    for pair in rest.split(","):
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise InputError(f"{option} {text!r}: give parameters as NAME=VALUE, separated by commas")
-        try:
-            numbers = tuple(float(part) for part in value.split("/"))
-            parameters[key.strip()] = numbers if len(numbers) > 1 else numbers[0]
-        except ValueError:
-            parameters[key.strip()] = value
-    return parameters
-
-
-def _output_paths(output: Path) -> tuple[Path, Path]:
-    """Where the picture and the arrays go; their folder is there, or can be made when they are written."""
-    if output.suffix.lower() == ".png":
-        folder, paths = output.parent, (output, output.with_suffix(".npz"))
-    else:
-        folder, paths = output, (output / "explanation.png", output / "relevance.npz")
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise InputError(f"cannot write to {folder}: {there} is no folder that can be written to")
-    return paths
-
-
 def _read_labels(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
@@ -549,95 +475,3 @@ def _by_rank(
     order = np.argsort(-best.output, axis=1)
     more = [explainer(x, order[:, k], batch_size=batch_size, progress=progress) for k in range(1, top_k)]
     return [best, *more]
-
-
-def _write_texts(
-    path: Path, explained: Sequence[tuple[str, Explanation]], labels: Sequence[str] | None, sources: Sequence[str]
-) -> Path:
-    """Texts with the relevance of their parts, as a page; on a terminal they are shown, too."""
-    from graphlrp.visual.text import save_html, text_relevance
-
-    several = len({name for name, _ in explained}) > 1
-    texts = [
-        text_relevance(explanation, sample, labels=labels, title=f"{source} \N{EN DASH} {name}" if several else source)
-        for sample, source in enumerate(sources)
-        for name, explanation in explained
-    ]
-    console = Console()
-    if console.is_terminal:
-        for text in texts:
-            console.print(text, "")
-    return save_html(path, texts, title=path.stem)
-
-
-def _collect(saved: dict[str, Array], key: str, explanation: Explanation) -> None:
-    """Arrays of one explanation, by composite and rank."""
-    relevance = explanation.relevance
-    for name, array in relevance.items() if isinstance(relevance, dict) else [("", relevance)]:
-        _keep(saved, f"{key}/relevance{'/' + name if name else ''}", array)
-    for name, array in explanation.intermediate.items():
-        saved[f"{key}/report/{name}"] = array
-    saved[f"{key}/output"], saved[f"{key}/target"] = explanation.output, explanation.target
-    if explanation.conservation_error is not None:
-        saved[f"{key}/conservation_error"] = explanation.conservation_error
-
-
-def _keep(saved: dict[str, Array], key: str, array: Any) -> None:
-    """An array as it is; samples of different shapes by their numbers; of a sparse matrix the parts that make it again.
-
-    ``scipy.sparse.csr_matrix((data, indices, indptr), shape)`` takes them.
-    """
-    if isinstance(array, list):
-        for number, own in enumerate(array):
-            saved[f"{key}/{number}"] = own
-    elif issparse(array):
-        for part in ("data", "indices", "indptr"):
-            saved[f"{key}/{part}"] = getattr(array, part)
-        saved[f"{key}/shape"] = np.asarray(array.shape)
-    else:
-        saved[key] = array
-
-
-def _describe(
-    table: Table,
-    explanation: Explanation,
-    composite: str,
-    labels: Sequence[str] | None,
-    sources: Sequence[str] | None,
-    class_axis: int,
-) -> None:
-    """One line per sample; over axes that count no classes, f(x) is summed, as the explanation is."""
-    assert explanation.ledger is not None and explanation.conservation_error is not None
-    relevance = explanation.relevance
-    arrays = list(relevance.values()) if isinstance(relevance, dict) else [relevance]
-    output = explanation.output[:, np.newaxis] if explanation.output.ndim == 1 else np.moveaxis(explanation.output, class_axis, 1)
-    for sample in range(len(output)):
-        index = int(explanation.target[sample])
-        value = output[sample, index].sum()
-        if explanation.output.ndim == 1:
-            # One output decides between two classes by its sign, or is no class at all.
-            label = labels[int(value > 0)] if labels is not None and len(labels) == 2 else "output"
-        else:
-            label = labels[index] if labels and index < len(labels) else str(index)
-        table.add_row(
-            sources[sample] if sources else str(sample),
-            composite,
-            label,
-            f"{value:.4g}",
-            f"{sum(float(a[sample].sum()) for a in arrays):.4g}",
-            f"{float(explanation.ledger.absorbed[sample]):.4g}",
-            f"{float(explanation.conservation_error[sample]):.1e}",
-        )
-
-
-def _save_arrays(path: Path, arrays: dict[str, Array]) -> None:
-    """Write a compressed .npz, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-    os.close(handle)
-    try:
-        np.savez_compressed(name, **arrays)  # type: ignore[arg-type]
-        os.replace(name, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
