@@ -12,7 +12,7 @@ from graphlrp.differentiate import differentiator
 from graphlrp.errors import InputError, ModelError, RuleError
 from graphlrp.ir.canonical import PassNote
 from graphlrp.ir.emitter import ABSORBED, Emitter
-from graphlrp.ir.graph import MappingGraph, Place, find_value, lower
+from graphlrp.ir.graph import MappingGraph, Place, explained_output, find_value, lower
 from graphlrp.ir.source import PIPELINE
 from graphlrp.plan import Plan, PlanRow
 from graphlrp.plugins.manager import Plugins
@@ -154,6 +154,16 @@ def compile_explainer(
     _tidy(model)
     _describe(model, plan)
     return compiled
+
+
+def compile_forward(canonical: ir.Model, settings: Settings) -> ir.Model:
+    """The explained function f alone: the canonical model with f(x), a terminal softmax removed, as its one output."""
+    model = canonical.clone()
+    model.ir_version = IR_VERSION
+    output, _ = explained_output(model, settings.output)
+    model.graph.outputs[:] = [output]
+    _tidy(model)
+    return model
 
 
 def _reserve_names(model: ir.Model) -> None:

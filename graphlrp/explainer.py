@@ -14,7 +14,7 @@ import onnx_ir as ir
 from scipy.sparse import issparse
 from tqdm.auto import tqdm
 
-from graphlrp.compiler import RECORDS, Compiled, Settings, compile_explainer
+from graphlrp.compiler import RECORDS, Compiled, Settings, compile_explainer, compile_forward
 from graphlrp.errors import InputError, RelevanceWarning, RuleError
 from graphlrp.explanation import Explanation, of_several_shapes
 from graphlrp.feeds import read_feeds
@@ -77,6 +77,7 @@ class Explainer:
         self._canonical = model
         self._compiled: dict[bool, Compiled] = {}
         self._sessions: dict[bool, Session] = {}
+        self._forward: tuple[Session, str] | None = None
         self._compiled[False] = compile_explainer(model, settings, plugins, self._notes)
         if strict and not self._compiled[False].conserves:
             raise RuleError(f"ledger='strict' needs rules that conserve; {self.plan.composite} does not")
@@ -177,6 +178,40 @@ class Explainer:
         if self.reader is None:
             return explanation
         return replace(explanation, texts=self.reader.texts(x), reader=self.reader)
+
+    def predict(self, x: Any, *, batch_size: int = 32, progress: bool | Callable[[int, int], None] = False) -> Any:
+        """f(x), the explained function's output with a terminal softmax or sigmoid removed, without its relevance.
+
+        Args:
+            x: as for explaining; a list of arrays of different shapes is taken one by one.
+            batch_size: samples per run; models with a static batch size keep theirs.
+            progress: show a bar if there are several batches, or call ``progress(done, total)``.
+
+        Returns:
+            Array [N, ...], what ``Explanation.output`` holds.
+
+        Raises:
+            InputError: as for explaining.
+        """
+        if of_several_shapes(x):
+            return np.concatenate([self.predict(np.asarray(sample)[None]) for sample in x])
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
+        feeds = read_feeds(x if self._read is None else self._read(x), self.inputs)
+        if self._forward is None:
+            model = compile_forward(self._canonical, self._settings)
+            self._forward = open_session(model, self._dtype, self._providers), str(model.graph.outputs[0].name)
+        session, name = self._forward
+        (values,) = run_batches(
+            session,
+            [name],
+            feeds,
+            batch_size=batch_size,
+            static_batch=self._compiled[False].static_batch,
+            progress=progress,
+            batch_axis={},
+        )
+        return values
 
     def save(self, path: str | os.PathLike[str], *, target: str = "index", explanation: Explanation | None = None) -> None:
         """Write the explainer as one ONNX file that plain ONNX Runtime runs.

@@ -110,3 +110,21 @@ def test_relevance_that_blows_up_is_told() -> None:
     x = np.array([[1.0, 1.0 - 1e-7]], np.float32)
     with pytest.warns(graphlrp.RelevanceWarning, match="relevance grew to .* times the explained value under 'Epsilon"):
         graphlrp.load(model, graphlrp.Epsilon(1e-9), bias="ignore")(x)
+
+
+def test_predict_gives_the_explained_output_without_relevance() -> None:
+    explainer = graphlrp.load(residual_network(), "epsilon-plus")
+    x = data(7)
+    np.testing.assert_allclose(explainer.predict(x, batch_size=3), explainer(x).output, rtol=1e-5, atol=1e-6)
+    static = graphlrp.load(residual_network(batch=4))
+    np.testing.assert_allclose(static.predict(x), explainer.predict(x), rtol=1e-5, atol=1e-6)
+    inner = graphlrp.load(residual_network(), output="r1")
+    np.testing.assert_allclose(inner.predict(x), inner(x).output, rtol=1e-5, atol=1e-6)
+
+
+def test_predict_removes_the_softmax_as_explaining_does() -> None:
+    net = Network(TensorProto.FLOAT, x=["N", 3])
+    weight = np.random.default_rng(0).normal(size=(3, 4))
+    model = net.model(net("Softmax", net("MatMul", "x", weight), axis=-1))
+    x = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    np.testing.assert_allclose(graphlrp.load(model).predict(x), x @ weight, rtol=1e-5)

@@ -129,7 +129,7 @@ def lower(
         UnsupportedOperatorError: operators without a mapping on the path of relevance, all of them.
     """
     inputs = _explained_inputs(model, explain)
-    target, removed = _explained_output(model, output)
+    target, removed = explained_output(model, output)
     return between(model, table, inputs, target, removed)
 
 
@@ -257,7 +257,7 @@ def find_value(model: ir.Model, name: str) -> ir.Value:
     )
 
 
-def _explained_output(model: ir.Model, output: str | None) -> tuple[ir.Value, list[str]]:
+def explained_output(model: ir.Model, output: str | None) -> tuple[ir.Value, list[str]]:
     """The explained value, walking back over terminal activations whose γ(0) ≠ 0, and what was removed."""
     stated = model.metadata_props.get(EXPLAINED)
     if output is None and stated is not None:
