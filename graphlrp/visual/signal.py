@@ -329,6 +329,8 @@ class _Bars(_Drawing):
         self.left = MARGIN + max(width_of(label, NOTE) for label in self.labels) + 0.08
         self.reach = reach
         self.shown = relevance[order]
+        # In units of the reach: a side without bars takes no room.
+        self.low, self.high = (1.04 if side.any() else 0.04 for side in (self.shown < 0, self.shown > 0))
         self.numbers = [number(float(value)) for value in self.shown]
         self.right = frame.right - max(width_of(text, NOTE) for text in self.numbers) - NUMBER_GAP
         self.sides = panel.sides
@@ -357,8 +359,8 @@ class _Bars(_Drawing):
         positions = np.arange(len(self.shown))
         axes.barh(positions, self.shown, height=0.72, color=fill, edgecolor=EDGE_COLOUR, linewidth=0.4)
         axes.axvline(0.0, color=EDGE_COLOUR, linewidth=0.6, linestyle="-")
-        # Symmetric, so that the lengths on both sides can be compared, and not clipped where the colours are.
-        axes.set_xlim(-1.04 * self.reach, 1.04 * self.reach)
+        # The same scale on both sides, so that lengths can be compared, and not clipped where the colours are.
+        axes.set_xlim(-self.low * self.reach, self.high * self.reach)
         axes.set_ylim(len(self.shown) - 0.5, -0.5)
         row_height = self.content_height / len(self.labels)
         for index, (label, relevance) in enumerate(zip(self.labels, self.numbers, strict=True)):
@@ -369,13 +371,15 @@ class _Bars(_Drawing):
 
     def _draw_sides(self, page: Page, top: float) -> None:
         """What both directions mean, from zero outwards."""
-        centre, gap = 0.5 * (self.left + self.right), 0.05
-        room = centre - self.left - gap - width_of("\N{BLACK LEFT-POINTING SMALL TRIANGLE} ", NOTE)
-        negative, positive = (abbreviated(side, NOTE, room) for side in self.sides)
+        zero, gap = self.left + self.low / (self.low + self.high) * (self.right - self.left), 0.05
+        arrow = width_of("\N{BLACK LEFT-POINTING SMALL TRIANGLE} ", NOTE)
+        negative, positive = self.sides
+        negative = abbreviated(negative, NOTE, zero - self.left - gap - arrow) if self.low > 1 else ""
+        positive = abbreviated(positive, NOTE, self.right - zero - gap - arrow) if self.high > 1 else ""
         if negative:
-            page.text(f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {negative}", centre - gap, top, NOTE, "right")
+            page.text(f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {negative}", zero - gap, top, NOTE, "right")
         if positive:
-            page.text(f"{positive} \N{BLACK RIGHT-POINTING SMALL TRIANGLE}", centre + gap, top, NOTE)
+            page.text(f"{positive} \N{BLACK RIGHT-POINTING SMALL TRIANGLE}", zero + gap, top, NOTE)
 
 
 def _align(drawings: Sequence[_Bars]) -> None:
@@ -383,6 +387,8 @@ def _align(drawings: Sequence[_Bars]) -> None:
     for drawing in drawings:
         drawing.left = max(other.left for other in drawings)
         drawing.right = min(other.right for other in drawings)
+        drawing.low = max(other.low for other in drawings)
+        drawing.high = max(other.high for other in drawings)
 
 
 def _label(name: str, value: float, width: float) -> str:

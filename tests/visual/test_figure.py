@@ -329,12 +329,21 @@ def test_bars_point_to_the_side_of_their_sign_and_have_its_colour() -> None:
 
 
 def test_bars_of_jointly_normalised_panels_have_comparable_lengths() -> None:
-    panels = [SignalPanel(np.ones(1), np.array([4.0])), SignalPanel(np.ones(1), np.array([1.0]))]
+    panels = [SignalPanel(np.ones(1), np.array([4.0])), SignalPanel(np.ones(1), np.array([-1.0]))]
     joint = [axes.get_xlim() for axes in signal_figure(panels, joint=True).axes if axes.patches]
     own = [axes.get_xlim() for axes in signal_figure(panels).axes if axes.patches]
     assert joint[0] == joint[1]
     assert own[0] != own[1]
     assert all(low == -high for low, high in joint + own)
+
+
+def test_a_side_without_bars_takes_no_room() -> None:
+    axes = signal_figure([SignalPanel(np.ones(3), np.array([0.5, 2.0, 1.0]))]).axes[0]
+    low, high = axes.get_xlim()
+    assert high > 2.0 and -0.1 < low < 0
+    figure = signal_figure([SignalPanel(np.ones(2), np.array([-2.0, -1.0])), SignalPanel(np.ones(2), np.array([2.0, 1.0]))])
+    spans = [axes.get_xlim() for axes in figure.axes if axes.patches]
+    assert all(low == -high for low, high in spans)  # zeros of panels stand below each other
 
 
 def test_bands_lie_behind_their_samples() -> None:
