@@ -40,13 +40,18 @@ from graphlrp.rules.linear import (
     ZBounds,
     ZPlus,
 )
+from graphlrp.rules.readout import ChannelNorm, ClassActivation, RandomNumbers, Readout, TimesInput
+from graphlrp.rules.sampling import GaussianNoise, Sampling, StraightPath
 from graphlrp.rules.weights import EqualWeight, TensorWeight, Weight
+from graphlrp.rules.windows import HiddenWindows
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AlphaBeta",
     "Bounds",
+    "ChannelNorm",
+    "ClassActivation",
     "ComponentwiseMapping",
     "Composite",
     "ConservationError",
@@ -60,9 +65,11 @@ __all__ = [
     "Flat",
     "Fusion",
     "Gamma",
+    "GaussianNoise",
     "Gradient",
     "GraphLRPError",
     "GuidedBackprop",
+    "HiddenWindows",
     "InputError",
     "Ledger",
     "LedgerEntry",
@@ -75,12 +82,17 @@ __all__ = [
     "PluginError",
     "PluginWarning",
     "ProviderError",
+    "RandomNumbers",
+    "Readout",
     "RelevanceWarning",
     "Rule",
     "RuleError",
+    "Sampling",
     "Source",
+    "StraightPath",
     "TaylorMapping",
     "TensorWeight",
+    "TimesInput",
     "UnsupportedOperatorError",
     "WSquare",
     "Weight",

@@ -6,7 +6,9 @@ Pipelines of these and of scikit-learn's own are explained from the score to the
 
 from graphlrp.plugins.bow.colour import ColourQuantiles
 from graphlrp.plugins.bow.descriptors import Descriptors
-from graphlrp.plugins.bow.pipeline import BagOfWords, DescriptorPCA, FisherVector
+from graphlrp.plugins.bow.fisher import FisherVector
 from graphlrp.plugins.bow.sift import DenseSIFT
+from graphlrp.plugins.bow.steps import DescriptorPCA
+from graphlrp.plugins.bow.words import BagOfWords
 
 __all__ = ["BagOfWords", "ColourQuantiles", "DenseSIFT", "DescriptorPCA", "Descriptors", "FisherVector"]

@@ -8,23 +8,20 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from graphlrp.choices import automatic_composite, check_choices, chosen_policies, named_composite
 from graphlrp.differentiate import differentiator
-from graphlrp.errors import InputError, ModelError, RuleError
+from graphlrp.errors import InputError, ModelError
 from graphlrp.ir.canonical import PassNote
 from graphlrp.ir.emitter import ABSORBED, Emitter
 from graphlrp.ir.graph import MappingGraph, Place, explained_output, find_value, lower
-from graphlrp.ir.source import PIPELINE
+from graphlrp.method import AnyOperator, Method
 from graphlrp.plan import Plan, PlanRow
 from graphlrp.plugins.manager import Plugins
-from graphlrp.plugins.mapping import LinearMapping
-from graphlrp.propagate import Booking, Propagation, describe, propagate
-from graphlrp.rules import presets
+from graphlrp.propagate import Booking, Propagation
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
 from graphlrp.rules.select import Selector
-from graphlrp.target import INITIAL, TARGET, check_output, initial_relevance, restrictions
-
-BIAS = LinearMapping.policies["bias"]
+from graphlrp.target import INITIAL, TARGET, check_output, initial_relevance
 
 RELEVANCE, LEDGER, BIAS_INPUT = "relevance", "ledger", "bias"
 
@@ -42,7 +39,7 @@ class Settings:
     composite: Composite | str = "auto"
     explain: tuple[str, ...] | None = None
     output: str | None = None
-    bias: str = "absorb"
+    bias: str | None = None
     initial: str | None = None
     class_axis: int = 1
     report: tuple[str, ...] = ()
@@ -104,54 +101,52 @@ def compile_explainer(
     model = canonical.clone()
     model.ir_version = IR_VERSION
     _reserve_names(model)
-    graph = lower(model, plugins.mappings, settings.explain, settings.output)
-    composite, why = _composite(graph, settings, plugins)
+    named = named_composite(settings, plugins)
+    # What is only evaluated needs no mapping.
+    table = plugins.mappings if named is None or named.propagates else AnyOperator()
+    graph = lower(model, table, settings.explain, settings.output)
+    composite, why = (named, None) if named is not None else automatic_composite(graph, plugins)
     composite = composite.before(*settings.rules) if settings.rules else composite
-    policies = _policies(settings, composite, plugins)
-    _check_names(graph, composite)
-    _check_choices(graph, {**policies, "bias": settings.bias})
-    rules = {place: composite.rule_for(place) for place in graph.places}
-    _check_pairs(graph, settings.rules)
-    _check_messages(graph, composite)
-    _check_bias(graph, settings.bias)
-    op = Emitter(model.graph, ledger=settings.ledger and not standalone, options={**policies, "bias": settings.bias})
-    op.dtype = graph.output.dtype or ir.DataType.FLOAT
-    op.bodies = model.functions
-    op.differentiate = differentiator(model, plugins.mappings)
+    policies = chosen_policies(settings, composite, plugins)
+    check_choices(graph, composite, settings, policies)
     check_output(graph.output)
-    batch_dimension = None if graph.output.shape is None else graph.output.shape[0]
-    op.batch_dimension = None if isinstance(batch_dimension, int) else batch_dimension
     initial = settings.initial or composite.initial
     if initial not in INITIAL:
         raise InputError(f"unknown initial relevance {initial!r}; there are {', '.join(INITIAL)}")
+    reported = _reported(graph, settings)
+    method = Method(graph, composite, table)
+    plan = Plan(
+        f"{composite}  (auto: {why})" if why else str(composite),
+        [str(v.name) for v in graph.inputs],
+        str(graph.output.name),
+        {**policies, "initial": initial, **composite.readout.decided(graph)},
+        list(notes),
+        list(graph.removed),
+        rows=[_row(place, method.rule_text(place)) for place in graph.places],
+    )
+    plan.edges = _edges(graph, plan)
+    for row, place in zip(plan.rows, graph.places, strict=True):
+        place.node.metadata_props["graphlrp.rule"] = row.rule
+    op = Emitter(model.graph, ledger=settings.ledger and not standalone, options=policies)
+    op.dtype = graph.output.dtype or ir.DataType.FLOAT
+    op.bodies = model.functions
+    op.differentiate = differentiator(model, plugins.mappings)
+    batch_dimension = None if graph.output.shape is None else graph.output.shape[0]
+    op.batch_dimension = None if isinstance(batch_dimension, int) else batch_dimension
     with op.scope(TARGET):
         batch = op.shape([op.size(graph.output, 0)])
         start, target = initial_relevance(
             op, graph.output, initial, settings.class_axis, weights=weights, checks_index=standalone
         )
-    if initial == "value":
+    if initial == "value" and composite.sampling is None:
         op.note_multiple(start, graph.output)
     model.graph.inputs.append(target)
-    reported = [find_value(model, name) for name in settings.report]
-    for name, value in zip(settings.report, reported, strict=True):
-        if not graph.facts.active(value):
-            raise ModelError(f"report: {name!r} does not depend on the explained input, so it has no relevance")
-    result = propagate(graph, rules, op, start, batch, report=reported, restrict=restrictions(graph, settings.restrict))
-    plan = Plan(
-        f"{composite}{why}",
-        [str(v.name) for v in graph.inputs],
-        str(graph.output.name),
-        {**policies, "bias": settings.bias, "initial": initial},
-        list(notes),
-        list(graph.removed),
-        rows=[_row(place, rules[place]) for place in graph.places],
-    )
-    plan.edges = _edges(graph, plan)
-    for place in graph.places:
-        place.node.metadata_props["graphlrp.rule"] = describe(place, rules[place])
+    result = method.emit(op, start, batch, reported, settings.restrict)
     with op.scope("result"):
         compiled = _finish(op, graph, result, composite, plan, target, batch, reported, standalone=standalone)
+    enclose = method.close(op, compiled)
     _tidy(model)
+    enclose()
     _describe(model, plan)
     return compiled
 
@@ -180,106 +175,20 @@ def _reserve_names(model: ir.Model) -> None:
                 value.name = f"model/{value.name}"
 
 
-def _composite(graph: MappingGraph, settings: Settings, plugins: Plugins) -> tuple[Composite, str]:
-    """The composite, chosen by the graph if it is to be."""
-    chosen = settings.composite
-    if isinstance(chosen, Composite):
-        return chosen, ""
-    if chosen != "auto":
-        return presets.make(chosen, plugins.presets, plugins.rules), ""
-    families = {place.family for place in graph.places}
-    if families & {"attention", "softmax"}:
-        name, why = "attnlrp", "the model has attention"
-    elif "encoding" in families:
-        name, why = "bag-of-words", "the model is a Bag-of-Words pipeline"
-    elif "convolution" in families:
-        name, why = "epsilon-plus-flat", "the model has convolutions"
-    elif (families & {"kernel", "scaling"} or PIPELINE in graph.model.metadata_props) and "activation" not in families:
-        name, why = "basic", "the model is a linear predictor or a kernel machine"
-    else:
-        name, why = "epsilon", "the model has neither convolutions nor attention"
-    return presets.make(name, plugins.presets, plugins.rules), f"  (auto: {why})"
+def _reported(graph: MappingGraph, settings: Settings) -> list[ir.Value]:
+    reported = [find_value(graph.model, name) for name in settings.report]
+    for name, value in zip(settings.report, reported, strict=True):
+        if not graph.facts.active(value):
+            raise ModelError(f"report: {name!r} does not depend on the explained input, so it has no relevance")
+    return reported
 
 
-def _check_names(graph: MappingGraph, composite: Composite) -> None:
-    """A selector that names nodes must find some, or its rule would be lost silently."""
-    for selector, rule in composite.entries:
-        if selector.names_nodes and not any(selector.matches(place) for place in graph.places):
-            names = ", ".join(place.name for place in graph.places[:6])
-            raise RuleError(
-                f"composite {composite.name!r}: no mapping is selected by {selector} for {rule}; mappings are named {names} ..."
-            )
-
-
-def _check_pairs(graph: MappingGraph, pairs: Sequence[tuple[Selector, Rule]]) -> None:
-    """A pair that the user put before the composite must apply somewhere."""
-    for selector, rule in pairs:
-        if not any(selector.matches(place) and place.accepts(rule) for place in graph.places):
-            listed = {f"{place.operator} (family {place.family})" for place in graph.places if place.accepts(rule)}
-            raise RuleError(
-                f"rules: no mapping that takes {rule} is selected by {selector}; those that take it are"
-                f" {', '.join(sorted(listed)) or 'none'}"
-            )
-
-
-def _check_messages(graph: MappingGraph, composite: Composite) -> None:
-    """A rule that has no messages for anything, for want of its method perhaps, must not be passed over silently."""
-    for _, rule in composite.entries:
-        silent = type(rule).linear_messages is Rule.linear_messages
-        if silent and not any(place.accepts(rule) for place in graph.places):
-            name = f"{type(rule).__module__}.{type(rule).__qualname__}"
-            raise RuleError(
-                f"composite {composite.name!r}: {name} has no linear_messages, and no mapping of the model takes {rule}"
-            )
-
-
-def _check_choices(graph: MappingGraph, chosen: Mapping[str, str]) -> None:
-    """A mapping may offer fewer choices of a policy than others do."""
-    for place in graph.places:
-        for name, choices in place.mapping.policies.items():
-            if name in chosen and chosen[name] not in choices:
-                raise RuleError(
-                    f"{place.operator} node {place.name!r}: its mapping {type(place.mapping).__name__} has no choice"
-                    f" {chosen[name]!r} of the policy {name}; it has {', '.join(choices)}"
-                )
-
-
-def _policies(settings: Settings, composite: Composite, plugins: Plugins) -> dict[str, str]:
-    """Policies of mappings: the composite's, overridden by the user's.
-
-    Raises:
-        RuleError: unknown names or choices.
-    """
-    known = plugins.policies
-    if settings.bias not in BIAS:
-        raise RuleError(f"unknown bias policy {settings.bias!r}; there are {', '.join(BIAS)}")
-    chosen = {**composite.options, **settings.policies}
-    for name, value in chosen.items():
-        if name not in known or name == "bias":
-            listed = "; ".join(f"{n}: {', '.join(c)}" for n, c in sorted(known.items()) if n != "bias")
-            raise RuleError(f"unknown option {name!r}; policies of mappings are: {listed}")
-        if value not in known[name]:
-            raise RuleError(f"unknown {name} policy {value!r}; there are {', '.join(known[name])}")
-    return {name: str(value) for name, value in chosen.items()}
-
-
-def _check_bias(graph: MappingGraph, bias: str) -> None:
-    if bias == "project":
-        linear = [place.name for place in graph.places if place.linear]
-        others = [p.name for p in graph.places if not p.linear and p.family != "movement"]
-        if len(linear) != 1 or others:
-            raise RuleError(
-                f"bias='project' is for linear predictors: one linear mapping and nothing else, not {len(linear)} linear mappings"
-                f" and {len(others)} others; use bias='distribute'"
-            )
-
-
-def _row(place: Place, rule: Rule | None) -> PlanRow:
+def _row(place: Place, rule: str) -> PlanRow:
     mapping = place.mapping
     notes = [mapping.note] if mapping.note else []
     if place.linear and mapping.nonnegative:
         notes.append("x >= 0")
-    return PlanRow(place.name, place.operator, type(mapping).__name__, place.family, describe(place, rule), ", ".join(notes))
+    return PlanRow(place.name, place.operator, type(mapping).__name__, place.family, rule, ", ".join(notes))
 
 
 def _edges(graph: MappingGraph, plan: Plan) -> list[tuple[str, str]]:
@@ -323,8 +232,6 @@ def _finish(
     single = len(graph.inputs) == 1
     for value in graph.inputs:
         message = result.relevance[value]
-        if composite.times_input:
-            message = op.Mul(message, value)
         if message.shape != value.shape:
             message = op.Expand(message, op.shape_of(value))
         relevance[str(value.name)] = add(message, RELEVANCE if single else f"{RELEVANCE}/{value.name}", value)

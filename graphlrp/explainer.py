@@ -91,6 +91,16 @@ class Explainer:
         return self._compiled[False].plan
 
     @property
+    def settings(self) -> Settings:
+        """What was chosen when it was loaded; what came of that is in the plan."""
+        return self._settings
+
+    @property
+    def dtype(self) -> str:
+        """What it is computed in, ``"float32"`` or ``"float64"``."""
+        return self._dtype
+
+    @property
     def canonical(self) -> ir.Model:
         """A copy of the canonical model: what patterns match and mappings are lowered from."""
         return self._canonical.clone()
@@ -212,6 +222,29 @@ class Explainer:
             batch_axis={},
         )
         return values
+
+    def with_composite(
+        self, composite: str | Composite | Rule, *, ledger: bool = False, model: ir.Model | None = None
+    ) -> Explainer:
+        """The same model under another composite, all other settings as they are.
+
+        Args:
+            composite: as for ``graphlrp.load``.
+            ledger: keep the ledger.
+            model: another canonical model in place of this one, such as ``canonical`` with other weights.
+
+        Raises:
+            RuleError: unknown composite, or one that does not fit.
+        """
+        return Explainer(
+            Source(self.canonical if model is None else model, read=self._read),
+            replace(self._settings, composite=_checked(composite), ledger=ledger),
+            dtype=self._dtype,
+            providers=self._providers,
+            plugins=self._plugins,
+            strict=False,
+            verify=False,
+        )
 
     def save(self, path: str | os.PathLike[str], *, target: str = "index", explanation: Explanation | None = None) -> None:
         """Write the explainer as one ONNX file that plain ONNX Runtime runs.
@@ -346,8 +379,8 @@ class Explainer:
             if not np.isfinite(array.data if issparse(array) else array).all():
                 raise RuleError(
                     f"the relevance of {name!r} is not finite under {self.plan.composite.split(':')[0]!r} with"
-                    f" bias={self._settings.bias!r}: sums of messages close to zero blow it up layer by layer; use a larger"
-                    " epsilon, another rule or bias='absorb'"
+                    f" bias={self.plan.policies['bias']!r}: sums of messages close to zero blow it up layer by layer; use a"
+                    " larger epsilon, another rule or bias='absorb'"
                 )
         if compiled.bias_output is not None:
             relevance["bias"] = values[compiled.bias_output]
@@ -386,6 +419,7 @@ class Explainer:
             self.classes,
             self.plan.policies["initial"],
             _layout(self.inputs),
+            start=start,
         )
 
     def _warn_of_growth(self, relevance: Mapping[str, Array], start: Array) -> None:
@@ -396,8 +430,8 @@ class Explainer:
         if ratio > GROWTH:
             warnings.warn(
                 f"relevance grew to {ratio:.0e} times the explained value under {self.plan.composite.split(':')[0]!r} with"
-                f" bias={self._settings.bias!r}: sums of messages close to zero blow it up; use a larger epsilon, another rule or"
-                " bias='absorb', and look at the ledger",
+                f" bias={self.plan.policies['bias']!r}: sums of messages close to zero blow it up; use a larger epsilon, another"
+                " rule or bias='absorb', and look at the ledger",
                 RelevanceWarning,
                 stacklevel=4,
             )
@@ -432,7 +466,7 @@ def load(
     rules: Iterable[tuple[Selector, Rule]] = (),
     explain: str | Sequence[str] | None = None,
     output: str | None = None,
-    bias: str = "absorb",
+    bias: str | None = None,
     dtype: str = "float32",
     providers: Sequence[str] | str | None = None,
     plugins: Iterable[object] = (),
@@ -453,8 +487,9 @@ def load(
         explain: names of the inputs or inner values to explain; by default every real-valued input, or, where there is none,
             the embedded rows that integer inputs look up.
         output: name of the output or inner value to explain; by default the first output, its terminal softmax removed.
-        bias: what happens to the relevance of biases: ``"absorb"`` (to the ledger), ``"distribute"`` (2.73), ``"project"``
-            (2.74), ``"ignore"`` (left out of denominators), ``"input"`` (an extra input named ``"bias"`` receives it).
+        bias: what happens to the relevance of biases: ``"absorb"`` (to the ledger, the default unless the composite says
+            otherwise), ``"distribute"`` (2.73), ``"project"`` (2.74), ``"ignore"`` (left out of denominators), ``"input"`` (an
+            extra input named ``"bias"`` receives it).
         dtype: ``"float32"``, or ``"float64"`` for verification (runs on onnx.reference, slowly).
         providers: ONNX Runtime providers, or ``"cpu"``, ``"cuda"``; by default CUDA if there is a device, else the CPU.
         plugins: modules, objects with hooks, or Mapping classes.
@@ -480,10 +515,7 @@ def load(
         raise InputError(f"unknown dtype {dtype!r}; there are {', '.join(DTYPES)}")
     if ledger not in (True, False, "strict"):
         raise InputError(f"ledger must be False, True or 'strict', not {ledger!r}")
-    if isinstance(composite, Rule):
-        composite = Composite([(every(), composite)], str(composite))
-    elif not isinstance(composite, (str, Composite)):
-        raise InputError(f"composite must be a name, a Composite or a Rule, not {type(composite).__name__}")
+    composite = _checked(composite)
     from graphlrp.runtime import resolve_providers
 
     if providers is not None:
@@ -583,6 +615,15 @@ def convert(
     Precision(DTYPES[dtype])(result.model)
     EmitOperators(known.mappings, DTYPES[dtype])(result.model)
     return result
+
+
+def _checked(composite: Any) -> str | Composite:
+    """A composite by name or as it is; a rule is one for every mapping."""
+    if isinstance(composite, Rule):
+        return Composite([(every(), composite)], str(composite))
+    if not isinstance(composite, (str, Composite)):
+        raise InputError(f"composite must be a name, a Composite or a Rule, not {type(composite).__name__}")
+    return composite
 
 
 def _layout(inputs: Mapping[str, ir.Value]) -> str | None:

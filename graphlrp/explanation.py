@@ -35,6 +35,7 @@ class Explanation:
             the second.
         layout: axes of pictures, such as ``"NHW"``, where the model names them.
         initial: what relevance started from: ``"value"``, ``"one"`` or ``"contrastive"``.
+        start: Σ of the relevance at the explained output, [N]: by default f(x) of the target.
         texts: the texts that were given, if the input are counts of their terms.
         reader: what counted them, and knows where they are (see ``graphlrp.visual.text_relevance``).
 
@@ -54,6 +55,7 @@ class Explanation:
     classes: list[str] | None = None
     initial: str = "value"
     layout: str | None = None
+    start: Array | None = None
     texts: Sequence[str] | None = None
     reader: TextReader | None = None
 

@@ -40,7 +40,8 @@ class OnnxRuntimeSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+        held = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
+        weights = sum(tensor.nbytes for tensor in held if tensor is not None)
         source: str | bytes
         if weights > PROTOBUF_LIMIT:
             self._folder = tempfile.TemporaryDirectory(prefix="graphlrp-")

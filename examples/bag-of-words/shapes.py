@@ -1,9 +1,9 @@
 """Polygons against round shapes: histogram intersection and exponential χ² kernels on visual words: ``python shapes.py -o out``.
 
 The toy task of the source (2.4.3, figure 2.13). Tiles of 102 x 102 pixels show regular polygons, from tetragons to heptagons,
-and round shapes; a tile with a polygon is positive. Words of SIFT of two scales are counted by rank mapping (p = 2, n = 4), and
-machines with two kernels are fitted on them. Then a large picture is explained tile by tile, 34 pixels apart, and overlapping
-maps are averaged. SIFT is upright here, unlike in the source, so shapes are turned by a few degrees only.
+and round shapes, turned at will; a tile with a polygon is positive. SIFT of two scales is turned to its main direction, words of
+each scale are counted by rank mapping (p = 2, n = 4), and machines with a kernel per scale are fitted on them. Then a large
+picture is explained tile by tile, 34 pixels apart, and overlapping maps are averaged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from maps import (
     scale_of,
 )
 from scipy.ndimage import gaussian_filter
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer
 from sklearn.svm import SVC
 
@@ -39,8 +39,11 @@ from graphlrp.bow import BagOfWords, DenseSIFT
 from graphlrp.tiles import explain_tiles
 
 TILE, STRIDE = 102, 34
-RADII, TURN, GRAIN = (22.0, 32.0), 10.0, 6.0
-"""Of shapes, their radius and how many degrees they are turned at most; of the background, the deviation of its noise."""
+RADII, GRAIN = (22.0, 32.0), 6.0
+"""Of shapes, their radius; of the background, the deviation of its noise."""
+
+SCALES = ((6, 6), (9, 9))
+"""Steps of the grids, and bins of SIFT: σ = 2 and 3 of the source, whose areas are 24 and 36 pixels wide."""
 
 KERNELS = {"histogram intersection": kernels.HistogramIntersection(), "exponential χ²": kernels.ExponentialChi2(1.0)}
 KINDS = ("tetragons", "pentagons", "hexagons", "heptagons", "round shapes", "background")
@@ -112,14 +115,14 @@ def background(height: int, width: int, g: np.random.Generator) -> Array:
 
 def polygon_distance(u: Array, v: Array, radius: float, count: int, g: np.random.Generator) -> Array:
     """Signed distance to the edges of a regular polygon around 0, turned at random."""
-    angles = np.radians(90 + g.uniform(-TURN, TURN)) + np.pi / count + 2 * np.pi * np.arange(count) / count
+    angles = 2 * np.pi * (g.uniform() + np.arange(count) / count)
     inner = radius * np.cos(np.pi / count)
     return np.asarray(np.max([u * np.cos(a) + v * np.sin(a) for a in angles], axis=0) - inner)
 
 
 def round_distance(u: Array, v: Array, radius: float, g: np.random.Generator) -> Array:
     """About the distance to the edge of |u/a|^p + |v/b|^p = 1, turned at random."""
-    p, flat, angle = g.uniform(1.8, 2.2), g.uniform(0.65, 1.0), np.radians(g.choice((0, 90)) + g.uniform(-TURN, TURN))
+    p, flat, angle = g.uniform(1.8, 2.2), g.uniform(0.65, 1.0), 2 * np.pi * g.uniform()
     a, b = radius, flat * radius
     across, along = u * np.cos(angle) + v * np.sin(angle), v * np.cos(angle) - u * np.sin(angle)
     norm = (np.abs(across / a) ** p + np.abs(along / b) ** p) ** (1 / p)
@@ -127,19 +130,25 @@ def round_distance(u: Array, v: Array, radius: float, g: np.random.Generator) ->
     return np.asarray((norm - 1) / np.maximum(slope, 1e-3))
 
 
-def words(count: int = 256, samples: int = 30_000) -> Pipeline:
-    """SIFT of σ = 2 and 3, whose areas are 24 and 36 pixels wide; rank mapping; ℓ1 norm."""
-    coding = BagOfWords(count, coding="rank", base=2, neighbours=4, samples=samples)
-    return make_pipeline(DenseSIFT(step=6, bin_sizes=(6, 9)), coding, Normalizer("l1"))
+def words(count: int = 128, samples: int = 30_000) -> FeatureUnion:
+    """Words of every scale: turned SIFT, rank mapping, ℓ1 norm."""
+    parts = []
+    for step, size in SCALES:
+        sift = DenseSIFT(step, (size,), orientation="main")
+        coding = BagOfWords(count, coding="rank", base=2, neighbours=4, samples=samples)
+        parts.append((f"bins{size}", make_pipeline(sift, coding, Normalizer("l1"))))
+    return FeatureUnion(parts)
 
 
-def fit_machines(tiles: Array, positive: Array, encoding: Pipeline) -> dict[str, Pipeline]:
-    """A pipeline for each kernel, on the same vectors."""
+def fit_machines(tiles: Array, positive: Array, encoding: FeatureUnion) -> dict[str, Pipeline]:
+    """A pipeline for each kind of kernel, on the same vectors: the mean of a kernel for each scale."""
     vectors = encoding.fit_transform(tiles)
-    return {
-        name: Pipeline([*encoding.steps, ("svc", SVC(kernel=kernel, C=10).fit(vectors, positive))])
-        for name, kernel in KERNELS.items()
-    }
+    scales = np.array_split(np.arange(vectors.shape[1]), len(SCALES))
+    machines = {}
+    for name, kernel in KERNELS.items():
+        first, *others = (1 / len(SCALES) * kernel.on(columns) for columns in scales)
+        machines[name] = Pipeline([("words", encoding), ("svc", SVC(kernel=sum(others, first), C=10).fit(vectors, positive))])
+    return machines
 
 
 def by_kind(relevance: Array, scene: Scene) -> dict[str, float]:

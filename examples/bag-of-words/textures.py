@@ -1,8 +1,9 @@
 """Photographs of textures, told apart by Fisher vectors: ``python textures.py -o out``.
 
 Three photographs that come with scikit-image, of brick, grass and gravel. The model is fitted on crops of their left halves and
-tested on crops of the right halves. Pictures of two textures side by side are explained for every class. Needed besides graphlrp,
-for its files only (nothing of it is imported)::
+tested on crops of the right halves. Pictures of two textures side by side are explained for every class. Then descriptors of test
+crops are replaced by samples of the mixture in the order of their relevance under several ε (C.2). Needed besides graphlrp, for
+its files only (nothing of it is imported)::
 
     pip install --no-deps scikit-image==0.26.0
 """
@@ -21,12 +22,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.svm import LinearSVC
 
 import graphlrp
-from graphlrp import Epsilon, select
 from graphlrp.bow import DenseSIFT, DescriptorPCA, FisherVector
+from graphlrp.evaluation.descriptors import perturb_descriptors
+from graphlrp.evaluation.result import PerturbationResult
 
 NAMES = ("brick", "grass", "gravel")
 PAIRS = (("brick", "grass"), ("gravel", "brick"), ("grass", "gravel"))
 SIDE = 96
+EPSILONS = (0.01, 1.0, 10.0, 100.0, 1000.0)
+PROJECTION_EPSILONS = (1e-6, 1e-4, 1e-3, 0.01, 0.1)
 
 
 def photographs(folder: Path | None) -> dict[str, Array]:
@@ -82,14 +86,8 @@ def shares(relevance: Array, middle: int) -> tuple[float, float]:
 
 
 def explain(pipeline: Pipeline, pictures: list[Array], deep: bool = False) -> list[dict[str, Array]]:
-    """The map of every class, of every picture; ``deep`` tells bins of descriptors apart.
-
-    Components of descriptors that are nearly zero would get very large relevance per component; ε = 0.01 damps them.
-    """
-    composite = graphlrp.composite("bag-of-words", deep=deep)
-    if deep:
-        composite = composite.before((select.operator("graphlrp.DescriptorProjection"), Epsilon(0.01)))
-    explainer = graphlrp.load(pipeline, composite=composite, ledger=True)
+    """The map of every class, of every picture; ``deep`` tells bins of descriptors apart."""
+    explainer = graphlrp.load(pipeline, composite=graphlrp.composite("bag-of-words", deep=deep), ledger=True)
     stack = np.stack(pictures)
     found = {str(name): explainer(stack, number).relevance for number, name in enumerate(pipeline.classes_)}
     return [{name: maps[n] for name, maps in found.items()} for n in range(len(pictures))]
@@ -103,6 +101,38 @@ def report(maps: list[dict[str, Array]]) -> None:
         for name, relevance in of_classes.items():
             left, right = shares(relevance, middle)
             print(f"  {name:6}: sum of R left {left:6.3f}, right {right:6.3f}")
+
+
+def concentration(pipeline: Pipeline, pictures: list[Array]) -> dict[float, tuple[float, float, float]]:
+    """What ε at the principal components does, with ``deep``, the mean over pictures and classes.
+
+    For every ε: the share of the strongest 1 % of the descriptors in Σ|R| of all their numbers, that sum over the one behind the
+    projection, and the share of Σ|R| behind it that the projection keeps.
+    """
+    before, behind = "densesift/descriptors", "descriptorpca/descriptors"
+    result = {}
+    for epsilon in PROJECTION_EPSILONS:
+        composite = graphlrp.composite("bag-of-words", deep=True, projection_epsilon=epsilon)
+        explainer = graphlrp.load(pipeline, composite, report=(before, behind), ledger=True)
+        rows = []
+        for number in range(len(pipeline.classes_)):
+            explanation = explainer(np.stack(pictures), number)
+            strength = np.sort(np.abs(explanation.intermediate[before]).sum(2), axis=1)[:, ::-1]
+            total = np.abs(explanation.intermediate[behind]).sum((1, 2))
+            (kept,) = (entry.stabilizer for entry in explanation.ledger if entry.name == behind)
+            strongest = strength[:, : strength.shape[1] // 100].sum(1) / strength.sum(1)
+            rows.append([strongest, strength.sum(1) / total, np.abs(kept) / total])
+        share, growth, absorbed = np.mean(rows, axis=(0, 2))
+        result[epsilon] = float(share), float(growth), float(absorbed)
+    return result
+
+
+def compare(pipeline: Pipeline, pictures: Array, names: Array, batch: int = 20, repeats: int = 5) -> PerturbationResult:
+    """f of the true class while descriptors are replaced, for several ε."""
+    methods = {f"ε = {epsilon:g}": graphlrp.composite("bag-of-words", epsilon=epsilon) for epsilon in EPSILONS}
+    target = np.searchsorted(pipeline.classes_, names)
+    order = ("morf", "lerf", "random")
+    return perturb_descriptors(pipeline, pictures, methods, target, order=order, batch=batch, repeats=repeats)
 
 
 def draw(pictures: list[Array], maps: list[dict[str, Array]], path: Path, colours: int = 256) -> None:
@@ -137,6 +167,12 @@ def main() -> None:
     print("deep=True")
     report(deep)
     draw(pictures, deep, options.output / "bow-textures-deep.png", 192)
+    for epsilon, (share, growth, kept) in concentration(pipeline, pictures).items():
+        print(f"  projection ε {epsilon:g}: strongest 1 % {share:.3f}, growth of sum |R| {growth:.1f}, kept {kept:.3f}")
+    start = time.perf_counter()
+    result = compare(pipeline, *crops(photos, 1, 20))
+    print(f"{result}\nin {time.perf_counter() - start:.1f} s")
+    print(f"wrote {result.save_plot(options.output / 'bow-perturbation.png', dpi=100)}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ def write_model(model: ir.Model, path: str | os.PathLike[str]) -> None:
         InputError: the folder does not exist or cannot be written to.
     """
     path = Path(path)
-    weights = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    held = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
+    weights = sum(tensor.nbytes for tensor in held if tensor is not None)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
             written = Path(folder) / path.name

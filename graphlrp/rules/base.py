@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import onnx_ir as ir
 
 from graphlrp.ir.emitter import Emitter
+from graphlrp.rules.parameters import in_words
 from graphlrp.rules.weights import Weight
 
 
@@ -68,11 +69,4 @@ class Rule:
         raise NotImplementedError(f"{type(self).__name__} has no messages for linear mappings")
 
     def __str__(self) -> str:
-        parameters = ", ".join(f"{field.name}={_show(getattr(self, field.name))}" for field in fields(self))
-        return f"{type(self).__name__}({parameters})"
-
-
-def _show(parameter: object) -> str:
-    if isinstance(parameter, (list, tuple)) and len(parameter) > 4:
-        return f"[{len(parameter)} numbers]"
-    return f"{parameter:g}" if isinstance(parameter, float) else str(parameter)
+        return in_words(self)

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 from graphlrp.errors import RuleError
 from graphlrp.rules.base import Rule
+from graphlrp.rules.readout import Readout, TimesInput
+from graphlrp.rules.sampling import Sampling
 from graphlrp.rules.select import Place, Selector
 
 
@@ -28,7 +30,8 @@ class Composite:
         name: shown in the plan.
         options: policies of mappings this composite wants unless the user says otherwise, e.g. ``{"merge": "abs"}``.
         initial: what relevance starts from unless the user says otherwise: ``"value"`` is f(x), ``"one"`` is 1.
-        times_input: multiply the result by the input, as gradient × input does.
+        readout: what is made of the messages that arrive, by default relevance.
+        sampling: at which points around a sample it is explained; by default at the sample alone.
 
     Raises:
         RuleError: an entry is not a pair of a selector and a rule.
@@ -38,7 +41,8 @@ class Composite:
     name: str = "composite"
     options: MappingProxyType[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     initial: str = "value"
-    times_input: bool = False
+    readout: Readout = field(default_factory=Readout)
+    sampling: Sampling | None = None
 
     def __init__(
         self,
@@ -47,7 +51,8 @@ class Composite:
         *,
         options: dict[str, Any] | None = None,
         initial: str = "value",
-        times_input: bool = False,
+        readout: Readout | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         pairs = tuple(entries)
         for pair in pairs:
@@ -59,7 +64,8 @@ class Composite:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "options", MappingProxyType(dict(options or {})))
         object.__setattr__(self, "initial", initial)
-        object.__setattr__(self, "times_input", times_input)
+        object.__setattr__(self, "readout", Readout() if readout is None else readout)
+        object.__setattr__(self, "sampling", sampling)
 
     def rule_for(self, place: RuleTaker) -> Rule | None:
         """The rule of a mapping, None for the mapping's own messages.
@@ -86,13 +92,35 @@ class Composite:
             name or self.name,
             options=dict(self.options),
             initial=self.initial,
-            times_input=self.times_input,
+            readout=self.readout,
+            sampling=self.sampling,
         )
 
     @property
     def conserves(self) -> bool:
-        """Whether all its rules conserve relevance."""
-        return all(rule.conserves for _, rule in self.entries) and not self.times_input
+        """Whether the relevance that it gives is conserved, and accounted for."""
+        return all(rule.conserves for _, rule in self.entries) and self.readout.conserves and self.sampling is None
+
+    @property
+    def propagates(self) -> bool:
+        """Whether messages are propagated at all; else the model is only evaluated."""
+        return self.readout.propagates and (self.sampling is None or self.sampling.propagates)
+
+    @property
+    def keeps_no_ledger(self) -> str | None:
+        """Why there is nothing to account for, None if there is: one propagation from the output to the input."""
+        if not self.propagates:
+            return "propagates nothing"
+        if self.sampling is not None:
+            return f"adds up explanations of several points, {self.sampling}"
+        if type(self.readout) not in (Readout, TimesInput):
+            return f"gives no messages but what {self.readout} makes of them"
+        return None
 
     def __str__(self) -> str:
-        return f"{self.name}: " + "; ".join(f"{selector} -> {rule}" for selector, rule in self.entries)
+        parts = [f"{selector} -> {rule}" for selector, rule in self.entries]
+        if self.sampling is not None:
+            parts.append(str(self.sampling))
+        if type(self.readout) is not Readout:
+            parts.append(str(self.readout))
+        return f"{self.name}: " + "; ".join(parts)

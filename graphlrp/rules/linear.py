@@ -126,7 +126,7 @@ class AlphaBeta(Rule):
 
 @dataclass(frozen=True)
 class ZPlus(AlphaBeta):
-    """z⁺ rule: AlphaBeta(1), that is R_{i←j} = z_ij^+ / z_j^+ · R_j; also known as excitation backprop."""
+    """z⁺ rule: AlphaBeta(1), that is R_{i←j} = z_ij^+ / z_j^+ · R_j; without biases, excitation backprop."""
 
     alpha: float = 1.0
 

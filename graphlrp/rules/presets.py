@@ -22,6 +22,10 @@ from graphlrp.rules.linear import (
     ZBounds,
     ZPlus,
 )
+from graphlrp.rules.parameters import Numbers, yes_or_no
+from graphlrp.rules.readout import ChannelNorm, ClassActivation, RandomNumbers, Readout, TimesInput
+from graphlrp.rules.sampling import GaussianNoise, StraightPath
+from graphlrp.rules.windows import Extent, HiddenWindows
 
 Bound = float | tuple[float, ...]
 
@@ -86,8 +90,8 @@ def deep_taylor(low: Bound | None = None, high: Bound | None = None) -> Composit
 
 
 def excitation_backprop() -> Composite:
-    """Excitation backprop: z⁺ on every linear mapping."""
-    return Composite([(select.every(), ZPlus())], "excitation-backprop")
+    """Excitation backprop (Zhang et al. 2016): z⁺ on every linear mapping, biases left out, from a probability of 1."""
+    return Composite([(select.every(), ZPlus())], "excitation-backprop", options={"bias": "ignore"}, initial="one")
 
 
 def gradient() -> Composite:
@@ -97,7 +101,26 @@ def gradient() -> Composite:
 
 def gradient_x_input() -> Composite:
     """x · ∂f/∂x of the target."""
-    return Composite([(select.every(), Gradient())], "gradient-x-input", initial="one", times_input=True)
+    return Composite([(select.every(), Gradient())], "gradient-x-input", initial="one", readout=TimesInput())
+
+
+def sensitivity(norm: float = 2.0) -> Composite:
+    """‖∂f/∂x_p‖ over the channels of every position p (3.1), 2 or inf, in equal parts to the channels."""
+    return Composite([(select.every(), Gradient())], "sensitivity", initial="one", readout=ChannelNorm(norm))
+
+
+def integrated_gradients(steps: int = 32, baseline: Numbers = 0.0) -> Composite:
+    """(x - baseline) · mean of ∂f/∂x on the line from the baseline to x (Sundararajan et al. 2017)."""
+    path = StraightPath(steps, baseline)
+    readout = TimesInput(path.baseline)
+    return Composite([(select.every(), Gradient())], "integrated-gradients", initial="one", readout=readout, sampling=path)
+
+
+def smoothgrad(samples: int = 25, noise: float = 0.15, times_input: bool = False, seed: int = 0) -> Composite:
+    """Mean of ∂f/∂x over noisy copies of x, times x if ``times_input`` (Smilkov et al. 2017)."""
+    copies = GaussianNoise(samples, noise, seed)
+    readout = TimesInput() if yes_or_no("smoothgrad: times_input", times_input) else Readout()
+    return Composite([(select.every(), Gradient())], "smoothgrad", initial="one", readout=readout, sampling=copies)
 
 
 def deconvolution() -> Composite:
@@ -108,6 +131,27 @@ def deconvolution() -> Composite:
 def guided_backprop() -> Composite:
     """Guided backpropagation of the target."""
     return Composite([(select.every(), GuidedBackprop())], "guided-backprop", initial="one")
+
+
+def grad_cam(layer: str | None = None) -> Composite:
+    """Positive part of the feature maps of ``layer``, weighted by their mean gradients (Selvaraju et al. 2017)."""
+    return Composite([(select.every(), Gradient())], "grad-cam", initial="one", readout=ClassActivation(layer))
+
+
+def cam(layer: str | None = None) -> Composite:
+    """The same with its negative part: class activation maps (Zhou et al. 2016), for any head."""
+    readout = ClassActivation(layer, rectified=False)
+    return Composite([(select.every(), Gradient())], "cam", initial="one", readout=readout)
+
+
+def occlusion(window: Extent = None, stride: Extent = None, value: Numbers = 0.0) -> Composite:
+    """f(x) - f(x with a window hidden), the mean over the windows that a position is in (Zeiler and Fergus 2014)."""
+    return Composite([], "occlusion", initial="one", sampling=HiddenWindows(window, stride, value))
+
+
+def random(seed: int = 0) -> Composite:
+    """Uniform random numbers, a control."""
+    return Composite([], "random", initial="one", readout=RandomNumbers(seed))
 
 
 def _flat(base: Composite, up_to: str | None, name: str) -> Composite:
@@ -130,8 +174,15 @@ PRESETS: dict[str, Callable[..., Composite]] = {
         excitation_backprop,
         gradient,
         gradient_x_input,
+        sensitivity,
+        integrated_gradients,
+        smoothgrad,
         deconvolution,
         guided_backprop,
+        grad_cam,
+        cam,
+        occlusion,
+        random,
     )
 }
 """The built-in presets by name."""

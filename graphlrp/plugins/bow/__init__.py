@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from graphlrp.plugins.bow.assignment import Assignment
 from graphlrp.plugins.bow.colour import ColourQuantilesMapping
-from graphlrp.plugins.bow.encoding import Assignment, DescriptorProjection, FisherVector, Pooling, Posterior
+from graphlrp.plugins.bow.encoding import DescriptorProjection
+from graphlrp.plugins.bow.mixture import FisherVector, Posterior
+from graphlrp.plugins.bow.pooling import Pooling, PosteriorPooling
 from graphlrp.plugins.bow.sift import DenseSIFTMapping
 from graphlrp.plugins.spec import RegisterMapping, RegisterPreset, hookimpl
 from graphlrp.rules import select
 from graphlrp.rules.composite import Composite
 from graphlrp.rules.linear import Epsilon, Flat
 
-MAPPINGS = (DenseSIFTMapping, ColourQuantilesMapping, DescriptorProjection, Assignment, Pooling, Posterior, FisherVector)
+MAPPINGS = (
+    DenseSIFTMapping,
+    ColourQuantilesMapping,
+    DescriptorProjection,
+    Assignment,
+    Pooling,
+    Posterior,
+    PosteriorPooling,
+    FisherVector,
+)
 
 
-def bag_of_words(epsilon: float = 1.0, deep: bool = False) -> Composite:
+def bag_of_words(epsilon: float = 1.0, deep: bool = False, projection_epsilon: float = 0.01) -> Composite:
     """Exact at the predictor; ε on Fisher vectors, ``epsilon`` beside sums over descriptors (the source takes 1 and 100).
 
     Pixels get the relevance of whole descriptors (2.85), or, if ``deep``, of the numbers of descriptors through their principal
-    components and spatial bins (D.3).
+    components and spatial bins (D.3). ``projection_epsilon`` then stabilises principal components: of the many that are nearly
+    zero, each would else give large relevance of both signs to its descriptor. The default is for SIFT, whose length is 1.
     """
-    projection = Epsilon(1e-6) if deep else Flat()
+    projection = Epsilon(projection_epsilon) if deep else Flat()
     pairs = [
         (select.operator("graphlrp.FisherVector"), Epsilon(epsilon)),
         (select.operator("graphlrp.DescriptorProjection"), projection),

@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from graphlrp.errors import ModelError
 from graphlrp.ir.emitter import Emitter, rank
-from graphlrp.plugins.bow.grid import AreaMapping, Grid, LocalFeatures, whole_numbers
+from graphlrp.plugins.bow.features import AreaMapping, LocalFeatures
+from graphlrp.plugins.bow.grid import Grid, Scale, steps_of, whole_numbers
 
 
 class ColourQuantilesMapping(AreaMapping):
@@ -30,7 +31,7 @@ class ColourQuantilesMapping(AreaMapping):
     @property
     def grid(self) -> Grid:
         """Areas of the given sizes."""
-        return Grid(self.required("step"), tuple(self.required("sizes")))
+        return Grid.of(self.required("step"), self.required("sizes"))
 
     def forward_messages(self, op: Emitter) -> ir.Value:
         """The sorted values of one row of areas at a time."""
@@ -39,13 +40,14 @@ class ColourQuantilesMapping(AreaMapping):
         if not isinstance(channels, int):
             raise ModelError(f"ColourQuantiles node {self.node.name!r}: the number of channels is not known, {image.shape}")
         planes = op.Transpose(image, perm=[0, 3, 1, 2])
-        parts = [self._described(op, planes, channels, side) for side in self.grid.sides]
+        parts = [self._described(op, planes, channels, scale) for scale in self.grid.scales]
         value: ir.Value = parts[0] if len(parts) == 1 else op.Concat(*parts, axis=1)
         return value
 
-    def _described(self, op: Emitter, planes: ir.Value, channels: int, side: int) -> ir.Value:
+    def _described(self, op: Emitter, planes: ir.Value, channels: int, scale: Scale) -> ir.Value:
         """Descriptors of one size of images [N, C, H, W]: [N, L, C · Q]."""
         assert planes.shape is not None
+        side = scale.side
         pixels, quantiles = side * side, int(self.required("quantiles"))
         places = np.arange(1, quantiles + 1) / (quantiles + 1) * (pixels - 1)
         lower = np.floor(places).astype(np.int64)
@@ -53,8 +55,8 @@ class ColourQuantilesMapping(AreaMapping):
         share = op.number(places - lower)
         height, width = (op.shape([op.size(self.x, axis)]) for axis in (1, 2))
         inside = op.integers(range(side))
-        columns = op.Add(op.Unsqueeze(self.grid.starts(op, width, side), op.integers([1])), inside)  # [columns, s]
-        rows = op.Add(op.Unsqueeze(self.grid.starts(op, height, side), op.integers([1])), inside)
+        columns = op.Add(op.Unsqueeze(scale.starts(op, width), op.integers([1])), inside)  # [columns, s]
+        rows = op.Add(op.Unsqueeze(scale.starts(op, height), op.integers([1])), inside)
 
         def row(op: Any, numbers: ir.Value) -> ir.Value:
             areas = op.Gather(op.Gather(planes, numbers, axis=2), columns, axis=3)  # [N, C, s, columns, s]
@@ -84,7 +86,7 @@ class ColourQuantiles(LocalFeatures):
     quantile. Positions are the middles of the areas; areas lie inside the image, and all sizes have to fit in every image.
 
     Args:
-        step: pixels from one descriptor to the next.
+        step: pixels from one descriptor to the next; one number, or one for each size.
         sizes: s, side of the areas in pixels; one grid each.
         quantiles: Q, how many: 9 are the quantiles 0.1, 0.2, …, 0.9.
         providers: as for ``graphlrp.load``, for ``transform``.
@@ -92,7 +94,9 @@ class ColourQuantiles(LocalFeatures):
 
     mapping = ColourQuantilesMapping
 
-    def __init__(self, step: int = 6, sizes: Sequence[int] = (16,), quantiles: int = 9, *, providers: Any = None) -> None:
+    def __init__(
+        self, step: int | Sequence[int] = 6, sizes: Sequence[int] = (16,), quantiles: int = 9, *, providers: Any = None
+    ) -> None:
         self.step = step
         self.sizes = sizes
         self.quantiles = quantiles
@@ -101,13 +105,13 @@ class ColourQuantiles(LocalFeatures):
     @property
     def grid(self) -> Grid:
         """Where the areas lie."""
-        (step,) = whole_numbers([self.step], "step")
-        return Grid(step, whole_numbers(self.sizes, "sizes"))
+        sizes = whole_numbers(self.sizes, "sizes")
+        return Grid.of(steps_of(self.step, sizes), sizes)
 
     def attributes(self) -> Dictionary[str, Any]:
         """Attributes of the node."""
         (quantiles,) = whole_numbers([self.quantiles], "quantiles")
-        return {"step": self.grid.step, "sizes": list(self.grid.sides), "quantiles": quantiles}
+        return {"step": self.grid.steps, "sizes": [scale.side for scale in self.grid.scales], "quantiles": quantiles}
 
     def width(self, channels: int) -> int:
         """C · Q."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import graphlrp
-from graphlrp.plugins.bow.grid import LocalFeatures
+from graphlrp.plugins.bow.features import LocalFeatures
 from graphlrp.plugins.estimators.building import Builder, Stream
 
 BINS = 4

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.svm import SVC, LinearSVC
 
 import graphlrp
@@ -39,6 +40,10 @@ CODINGS = [
     BagOfWords(7, coding="soft", power=np.inf),
     BagOfWords(7, power=np.inf),
     BagOfWords(7, coding="rank", pyramid=PYRAMID),
+    BagOfWords(5, vocabulary="gmm", coding="soft"),
+    BagOfWords(5, vocabulary="gmm", coding="soft", power=2.0, pyramid=PYRAMID),
+    BagOfWords(5, vocabulary="gmm", coding="soft", power=np.inf, pyramid=PYRAMID),
+    BagOfWords(5, vocabulary="gmm", coding="rank"),
     BagOfWords(7, coding="soft", power=np.inf, pyramid=PYRAMID),
     FisherVector(3),
     FisherVector(3, improved=False),
@@ -63,7 +68,7 @@ def test_graph_computes_what_the_estimators_compute(coding: Any, head: Any) -> N
 
 def contributions(step: Any, image: Descriptors) -> Array:
     """z_ld [L, C · K] by definition: m^p, or the summands of a Fisher vector."""
-    cells = step._cells(image)
+    cells = step.cells_of(image)
     if isinstance(step, BagOfWords):
         numbers, which = step.assign(image)
         m = np.zeros((len(image), step.cells, len(step.words_)))
@@ -77,7 +82,7 @@ def contributions(step: Any, image: Descriptors) -> Array:
         else:
             m = m**step.power
         return m.reshape(len(image), -1)
-    gamma = step.posterior(image.values.astype(float))
+    gamma = step.mixture.posterior(image.values.astype(float))
     result = []
     for number, x in enumerate(image.values.astype(float)):
         row = []
@@ -96,7 +101,7 @@ def contributions(step: Any, image: Descriptors) -> Array:
 def by_descriptor(step: Any, image: Descriptors, relevance: Array, epsilon: float) -> Array:
     """R_l of (2.78), (2.79) and (2.82), one dimension after the other."""
     z = contributions(step, image)
-    cells = step._cells(image)
+    cells = step.cells_of(image)
     own = len(relevance) // step.cells
     result = np.zeros(len(image))
     for d, received in enumerate(relevance):
@@ -137,7 +142,7 @@ def test_dimensions_of_descriptors_are_told_apart_if_asked_for() -> None:
     mu, sigma, pi = step.means_, step.deviations_, step.weights_
     for sample, image in enumerate(fitted[0].transform(x[:3])):
         values = image.values.astype(float)
-        gamma, vector = step.posterior(values), step.transform([image])[0]
+        gamma, vector = step.mixture.posterior(values), step.transform([image])[0]
         s = (weights * vector / (vector * len(values))).reshape(2, 3, 4)
         scaled = (values[:, None] - mu) / sigma  # [L, K, D]
         z = np.stack(
@@ -147,6 +152,50 @@ def test_dimensions_of_descriptors_are_told_apart_if_asked_for() -> None:
         cut = fitted[0].transform(explanation.relevance[[sample]])[0].values
         np.testing.assert_allclose(cut, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(explanation.relevance.sum((1, 2)), whole.relevance.sum((1, 2)), atol=1e-8)
+
+
+def test_values_inside_have_names() -> None:
+    """Relevance of descriptors and words by the names of steps; it is the same whatever is between them."""
+    x = images(seed=3)
+    union = FeatureUnion([("hard", BagOfWords(4)), ("vectors", FisherVector(2, pyramid=((1, 1), (1, 2))))])
+    steps = [("patches", Patches()), ("pca", DescriptorPCA(3)), ("both", union), ("svc", LinearSVC())]
+    fitted = Pipeline(steps).fit(x, labels(x))
+    names = ("pca/descriptors", "both/hard/words", "both/vectors/vector", "both/vectors/normalised")
+    explainer = load(fitted, report=names)
+    assert {"both/hard/words", "both/vectors/vector"} <= {row.node for row in explainer.plan.rows}
+    explanation = explainer(x[:2])
+    found = explanation.intermediate
+    assert [found[name].shape for name in names] == [(2, 20, 3), (2, 4), (2, 36), (2, 36)]
+    parts = fitted[:-1].transform(x[:2]) * fitted[-1].coef_[0]
+    np.testing.assert_allclose(found["both/hard/words"], parts[:, :4], atol=1e-6)
+    np.testing.assert_allclose(found["both/vectors/vector"], parts[:, 4:], atol=1e-6)
+    by_patch = fitted[0].transform(explanation.relevance)
+    np.testing.assert_allclose(
+        found["pca/descriptors"].sum(2), [patches.values.sum(1) for patches in by_patch], rtol=1e-4, atol=1e-6
+    )
+    assert graphlrp.load(graphlrp.convert(fitted), report=names)(x[:2]).intermediate.keys() == found.keys()
+
+
+def test_dimensions_have_names() -> None:
+    descriptors = Patches().fit(images()).transform(images())
+    words = BagOfWords(3, pyramid=((1, 1), (1, 2))).fit(descriptors)
+    assert words.get_feature_names_out()[[0, 2, 4]].tolist() == ["cell0/word0", "cell0/word2", "cell1/word1"]
+    vector = FisherVector(2, weights=True).fit(descriptors)
+    names = vector.get_feature_names_out().tolist()
+    assert names[:4] == ["component0/weight", "component1/weight", "component0/mean0", "component0/mean1"]
+    assert len(names) == vector.transform(descriptors).shape[1] and names[-1] == "component1/deviation3"
+
+
+def test_of_words_at_the_same_distance_the_first_ones_are_taken() -> None:
+    generator = np.random.default_rng(0)
+    words = generator.integers(0, 2, (30, 4)).astype(float)  # many of them are the same
+    values = generator.integers(0, 2, (50, 4)).astype(np.float32)
+    image = Descriptors(values, np.ones((50, 2)), (8, 10))
+    for count in (1, 2, 5, 30):
+        _, which = BagOfWords(words, coding="rank", neighbours=count).fit([image]).assign(image)
+        distances = ((values[:, None] - words) ** 2).sum(2)
+        expected = [sorted(range(30), key=lambda word: (row[word], word))[:count] for row in distances]
+        np.testing.assert_array_equal(which, expected)
 
 
 def test_relevance_of_words_nobody_uses_goes_to_all() -> None:
@@ -180,8 +229,9 @@ def test_a_mixture_of_an_existing_model() -> None:
     given = FisherVector.from_arrays(own.weights_, own.means_, own.deviations_)
     descriptors = Patches().fit(x).transform(x)
     np.testing.assert_allclose(given.transform(descriptors), own.transform(descriptors))
-    with pytest.raises(graphlrp.InputError, match="a mixture has"):
-        FisherVector.from_arrays([1.0], np.zeros((2, 3)), np.ones((2, 3)))
+    for wrong in (([1.0], np.zeros((2, 3)), np.ones((2, 3))), ([0.5, 0.5], np.full((2, 3), np.nan), np.ones((2, 3))), "abc"):
+        with pytest.raises(graphlrp.InputError, match="a mixture has"):
+            FisherVector.from_arrays(*wrong)
 
 
 def test_references_pass_all_steps() -> None:
@@ -222,11 +272,26 @@ def test_bad_input_is_told() -> None:
         (lambda: BagOfWords(5).fit(blank), "no texture"),
         (lambda: BagOfWords(5, coding="fuzzy").fit(descriptors), "unknown coding 'fuzzy'"),
         (lambda: BagOfWords(10, coding="tree", branches=3).fit(descriptors), "a power of them as words, not 10"),
-        (lambda: BagOfWords(5, power=0.5).fit(descriptors), "at least 1"),
+        (lambda: BagOfWords(5, power=0.5).fit(descriptors), "power must be a number from 1 on"),
+        (lambda: BagOfWords(5, vocabulary="dictionary").fit(descriptors), "unknown vocabulary 'dictionary'"),
+        (lambda: BagOfWords(9, vocabulary="gmm", coding="tree", branches=3).fit(descriptors), "no tree"),
+        (lambda: BagOfWords(np.ones((3, 4)), vocabulary="gmm").fit(descriptors), "words that are known"),
         (lambda: BagOfWords(10_000).fit(descriptors), "10000 words of"),
         (lambda: BagOfWords(np.ones((3, 7))).fit(descriptors), "words have 7 numbers, descriptors 4"),
         (lambda: FisherVector(5, pyramid=((0, 1),)).fit(descriptors), "pyramid"),
         (lambda: DescriptorPCA(9).fit(descriptors), "9 components"),
+        (lambda: DescriptorPCA(0.9).fit(descriptors), "n_components must be a whole number"),
+        (lambda: FisherVector("many").fit(descriptors), "components must be a whole number"),
+        (lambda: BagOfWords(2.5).fit(descriptors), "words must be a whole number"),
+        (lambda: BagOfWords(5, neighbours=1.5).fit(descriptors), "neighbours must be a whole number"),
+        (lambda: BagOfWords(5, samples=0).fit(descriptors), "samples must be a whole number"),
+        (lambda: BagOfWords(5, base=1).fit(descriptors), "base must be a number above 1"),
+        (lambda: BagOfWords(5, beta=-1.0).fit(descriptors), "beta must be a number above 0"),
+        (lambda: BagOfWords(5, pyramid=(2, 2)).fit(descriptors), "a pyramid has levels"),
+        (lambda: BagOfWords(np.full((3, 4), np.nan)).fit(descriptors), "NaN"),
+        (lambda: BagOfWords(np.ones((3, 4)), coding="tree").fit(descriptors), "words of a tree cannot be given"),
+        (lambda: LinearSVC().fit(descriptors, labels(x)), "no row of numbers"),
+        (lambda: PCA(2).fit(descriptors), "use DescriptorPCA"),
         (
             lambda: DescriptorPCA(2).fit(descriptors).transform([descriptors[0].changed(np.ones((20, 3)))]),
             "image 0 have 3 numbers",
@@ -234,6 +299,17 @@ def test_bad_input_is_told() -> None:
     ):
         with pytest.raises(graphlrp.InputError, match=message):
             wrong()
+    narrow = DescriptorPCA(2).fit_transform(descriptors)
+    heads = [LinearSVC().fit(np.eye(2, size), [0, 1]) for size in (3, 8)]
+    for steps in (
+        [DescriptorPCA(2).fit(DescriptorPCA(3).fit_transform(descriptors)), BagOfWords(3).fit(narrow), heads[0]],
+        [BagOfWords(3).fit(narrow), heads[0]],
+        [FisherVector(2).fit(narrow), heads[1]],
+    ):
+        with pytest.raises(graphlrp.InputError, match="descriptors of 4 numbers arrive, and it was fitted on"):
+            graphlrp.load(make_pipeline(Patches().fit(x), *steps))
+    with pytest.raises(graphlrp.ModelError, match="no local descriptors before this step"):
+        graphlrp.load(make_pipeline(BagOfWords(3).fit(narrow), heads[0]))
     from sklearn.exceptions import NotFittedError
 
     with pytest.raises(NotFittedError):

@@ -63,6 +63,39 @@ def test_positions_are_the_middles_of_areas_inside_the_image() -> None:
     assert sum(rows * columns for rows, columns in features.grid.shape(21, 26)) == len(found) == len(middles)
 
 
+def test_areas_are_those_of_the_descriptors() -> None:
+    """In the order of descriptors, as boxes that Pillow crops; turned ones around the same middles."""
+    image = textured((29, 26))
+    for features, sides in ((fitted([image]), SIDES), (fitted([image], orientation="main"), None)):
+        boxes = features.areas(29, 26)
+        (found,) = features.transform([image])
+        np.testing.assert_array_equal((boxes[:, :2] + boxes[:, 2:]) / 2, found.positions)
+        if sides is not None:
+            np.testing.assert_array_equal(boxes, [(x, y, x + side, y + side) for y, x, side in areas(29, 26, STEP, sides)])
+        assert set(boxes[:, 2] - boxes[:, 0]) == set(SIDES)
+    with pytest.raises(graphlrp.InputError, match="at least 12 x 12"):
+        fitted([image]).areas(11, 26)
+
+
+def test_every_scale_may_have_its_step() -> None:
+    image = textured((29, 26)).astype(float)
+    both = fitted([image], step=(4, 7))
+    single = [fitted([image], step=step, bin_sizes=(size,)) for step, size in zip((4, 7), SIZES, strict=True)]
+    (found,) = both.transform([image])
+    apart = [features.transform([image])[0] for features in single]
+    np.testing.assert_array_equal(found.values, np.concatenate([own.values for own in apart]))
+    np.testing.assert_array_equal(found.positions, np.concatenate([own.positions for own in apart]))
+    np.testing.assert_array_equal(both.areas(29, 26), np.concatenate([features.areas(29, 26) for features in single]))
+    relevance = np.random.default_rng(0).normal(size=(1, len(found), 128))
+    parts = np.split(relevance, [len(apart[0])], axis=1)
+    maps = explainer(both, dtype="float64")(image[None], relevance.reshape(1, -1)).relevance
+    expected = sum(
+        explainer(features, dtype="float64")(image[None], part.reshape(1, -1)).relevance
+        for features, part in zip(single, parts, strict=True)
+    )
+    np.testing.assert_allclose(maps, expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("policy", ["area", "bins"])
 @pytest.mark.parametrize("shape", [(21, 26), (17, 19, 3)], ids=str)
 @pytest.mark.parametrize("sizes", [SIZES, (3,)], ids=str)
@@ -172,6 +205,7 @@ def test_estimators_are_cloned_and_pickled() -> None:
         (textured((21, 26)), r"a single one needs a leading axis"),
         ([], "no images"),
         (None, "images are an array"),
+        ("photo.png", "read the files first"),
         ([np.full((21, 26), np.nan)], "image 0 holds NaN"),
         ([np.zeros((21, 26), complex)], "image 0 is of type complex128"),
     ],
@@ -189,6 +223,7 @@ def test_bad_images_are_refused(images: Any, message: str) -> None:
     [
         ({"step": 0}, "step must be"),
         ({"step": 1.5}, "step must be"),
+        ({"step": (3, 4, 5)}, "one for each of the 2 sizes"),
         ({"bin_sizes": ()}, "bin_sizes must be"),
         ({"bin_sizes": 4}, "bin_sizes must be"),
         ({"bin_sizes": (4, -1)}, "bin_sizes must be"),

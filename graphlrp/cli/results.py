@@ -23,13 +23,49 @@ Array = npt.NDArray[Any]
 def output_paths(output: Path) -> tuple[Path, Path]:
     """Where the picture and the arrays go; their folder is there, or can be made when they are written."""
     if output.suffix.lower() == ".png":
-        folder, paths = output.parent, (output, output.with_suffix(".npz"))
-    else:
-        folder, paths = output, (output / "explanation.png", output / "relevance.npz")
+        check_folder(output.parent)
+        return output, output.with_suffix(".npz")
+    check_folder(output)
+    return output / "explanation.png", output / "relevance.npz"
+
+
+def page_path(output: Path) -> Path:
+    """Where a page goes; its folder is there, or can be made when it is written.
+
+    Raises:
+        InputError: it is called otherwise than a page, or cannot be written there.
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"-o {output}: the page is one file, whose name ends in .html")
+    if output.is_dir():
+        raise InputError(f"cannot write {output}: it is a folder")
+    check_folder(output.parent)
+    return output
+
+
+def size_of(path: Path) -> str:
+    """Size of a file."""
+    return f"{max(path.stat().st_size / 1e6, 0.1):.1f} MB"
+
+
+def check_folder(folder: Path) -> Path:
+    """A folder that is there and can be written to, or can be made.
+
+    Raises:
+        InputError: it is neither.
+    """
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise InputError(f"cannot write to {folder}: {there} is no folder that can be written to")
-    return paths
+    return folder
+
+
+def print_table(table: Table) -> None:
+    """Fit the table to the terminal; into files and pipes it goes unabridged."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
 
 
 def write_texts(
@@ -88,26 +124,17 @@ def describe(
     class_axis: int,
 ) -> None:
     """One line per sample; over axes that count no classes, f(x) is summed, as the explanation is."""
-    assert explanation.ledger is not None and explanation.conservation_error is not None
-    relevance = explanation.relevance
-    arrays = list(relevance.values()) if isinstance(relevance, dict) else [relevance]
-    output = explanation.output[:, np.newaxis] if explanation.output.ndim == 1 else np.moveaxis(explanation.output, class_axis, 1)
-    for sample in range(len(output)):
-        index = int(explanation.target[sample])
-        value = output[sample, index].sum()
-        if explanation.output.ndim == 1:
-            # One output decides between two classes by its sign, or is no class at all.
-            label = labels[int(value > 0)] if labels is not None and len(labels) == 2 else "output"
-        else:
-            label = labels[index] if labels and index < len(labels) else str(index)
+    from graphlrp.reports.summary import summaries
+
+    for sample, summary in enumerate(summaries(explanation, labels, class_axis)):
         table.add_row(
             sources[sample] if sources else str(sample),
             composite,
-            label,
-            f"{value:.4g}",
-            f"{sum(float(a[sample].sum()) for a in arrays):.4g}",
-            f"{float(explanation.ledger.absorbed[sample]):.4g}",
-            f"{float(explanation.conservation_error[sample]):.1e}",
+            summary.label,
+            f"{summary.output:.4g}",
+            f"{summary.total:.4g}",
+            "-" if summary.absorbed is None else f"{summary.absorbed:.4g}",
+            "-" if summary.error is None else f"{summary.error:.1e}",
         )
 
 

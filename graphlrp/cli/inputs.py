@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from graphlrp.cli.options import InputOptions
 from graphlrp.errors import InputError
 from graphlrp.explainer import Explainer
 from graphlrp.preprocessing import Preprocessing, read_arrays, read_input
@@ -20,6 +21,9 @@ Array = npt.NDArray[Any]
 
 ARRAYS = (".npy", ".npz")
 TEXTS = (".txt",)
+PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Files that a folder is searched for."""
+
 FIRST = Rows(((0, 8),))
 """Rows of a table, or lines of a text, that are explained if none are chosen."""
 
@@ -33,6 +37,7 @@ class Samples:
         sources: where every sample comes from; None where their number says it all.
         pictures: uint8 [H, W, 3] of every sample, if they are pictures.
         features: names of the features that the file has and the model has not.
+        folders: name of the folder that a picture was found in, below the one that was given; None if none was.
         notes: what the user should know.
     """
 
@@ -40,6 +45,7 @@ class Samples:
     sources: list[str] | None = None
     pictures: list[Array] | None = None
     features: list[str] | None = None
+    folders: list[str] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -51,6 +57,33 @@ def is_data(path: Path) -> bool:
 def is_text(path: Path) -> bool:
     """Whether a file holds a text, by its name."""
     return path.suffix.lower() in TEXTS
+
+
+def read_samples(inputs: Sequence[Path], explainer: Explainer, options: InputOptions, *, everything: bool = False) -> Samples:
+    """Samples from INPUTS: pictures and folders of them, texts, a table, or arrays.
+
+    Args:
+        inputs: the files.
+        explainer: what they are for.
+        options: how they are read.
+        everything: take all rows of a table and all lines of a text if none are chosen.
+
+    Raises:
+        InputError: a file is missing, cannot be read or does not fit.
+    """
+    rows = Rows.parse(options.rows) if options.rows is not None else EVERY if everything else None
+    if options.lines and not any(is_text(path) for path in inputs):
+        raise InputError("--lines is for texts (.txt)")
+    if any(is_text(path) for path in inputs):
+        whole = options.rows is None and not options.lines
+        return read_texts(inputs, explainer, lines=options.lines, rows=None if whole else rows)
+    if not any(is_data(path) for path in inputs):
+        if options.rows is not None:
+            raise InputError("--rows chooses samples of a table or of arrays; of pictures, name those to explain")
+        return read_pictures(inputs, picture_options(explainer, **options.preprocessing))
+    if len(inputs) > 1:
+        raise InputError(f"give one file of arrays or one table, not {len(inputs)} files; its samples are explained together")
+    return read_data(inputs[0], explainer, rows)
 
 
 def read_texts(paths: Sequence[Path], explainer: Explainer, *, lines: bool = False, rows: Rows | None = None) -> Samples:
@@ -164,15 +197,37 @@ def random_samples(explainer: Explainer) -> dict[str, Array] | None:
 
 
 def read_pictures(paths: Sequence[Path], preprocessing: Preprocessing) -> Samples:
-    """Samples from pictures.
+    """Samples from pictures and folders of pictures.
 
     Raises:
-        InputError: a file is missing or no picture.
+        InputError: a file is missing or no picture, a folder holds none.
     """
-    pictures = [preprocessing.picture(path) for path in paths]
+    found = find_pictures(paths)
+    pictures = [preprocessing.picture(path) for path, _, _ in found]
     shown = [np.repeat(p, 3, axis=2) if p.shape[2] == 1 else p for p in pictures]
     x = preprocessing.tensor(pictures, any_size=preprocessing.size is None)
-    return Samples(x, [path.name for path in paths], shown)
+    folders = [folder for _, _, folder in found]
+    return Samples(x, [name for _, name, _ in found], shown, folders=folders if any(folders) else None)
+
+
+def find_pictures(paths: Sequence[Path]) -> list[tuple[Path, str, str]]:
+    """Every picture, what it is called, and the folder it was found in, if that is one below a folder that was given.
+
+    Raises:
+        InputError: a folder holds no pictures.
+    """
+    result: list[tuple[Path, str, str]] = []
+    for path in paths:
+        if not path.is_dir():
+            result.append((path, path.name, ""))
+            continue
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and file.is_file())
+        if not inside:
+            raise InputError(f"the folder {path} holds no pictures ({', '.join(PICTURES)})")
+        for file in inside:
+            below = file.relative_to(path)
+            result.append((file, below.as_posix(), below.parts[0] if len(below.parts) > 1 else ""))
+    return result
 
 
 def picture_options(
@@ -207,6 +262,18 @@ def picture_options(
         layout or own_layout,
         channels or own_channels,
     )
+
+
+def read_labels(path: Path) -> list[str]:
+    """Names of classes, one a line.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read labels from {path}: {error}") from error
 
 
 def _text(path: Path) -> str:

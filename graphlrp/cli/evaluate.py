@@ -1,0 +1,197 @@
+"""``graphlrp evaluate``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from graphlrp.cli.inputs import Samples, read_labels, read_samples
+from graphlrp.cli.loading import load_explainers
+from graphlrp.cli.options import (
+    PATH,
+    InputOptions,
+    input_options,
+    inputs_argument,
+    model_argument,
+    model_options,
+    report_options,
+)
+from graphlrp.cli.results import check_folder
+from graphlrp.errors import InputError
+from graphlrp.evaluation.filling import FILLINGS
+from graphlrp.evaluation.perturber import ORDERS
+from graphlrp.explainer import Explainer
+
+Array = npt.NDArray[Any]
+
+SHOWN = 4
+"""Samples whose relevance the page shows."""
+
+
+@click.command(short_help="Compare methods by replacing what they call relevant.")
+@model_argument
+@inputs_argument
+@click.option("-o", "--output", required=True, type=PATH, help="A folder.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    metavar="NAME[:PARAMETER=NUMBER,...]",
+    help="Preset of rules or baseline to compare. [repeatable]",
+)
+@click.option(
+    "--order",
+    "orders",
+    multiple=True,
+    type=click.Choice(ORDERS),
+    default=("morf", "random"),
+    show_default=True,
+    help="Most or least relevant regions first, or any. [repeatable]",
+)
+@click.option("--region", metavar="N or HxW", help="Size of the regions. [default: 9 for pictures, else 1]")
+@click.option("--steps", type=click.IntRange(1), help="How many are replaced. [default: 100, or all if there are fewer]")
+@click.option(
+    "--filling",
+    default="uniform",
+    show_default=True,
+    metavar="NAME or NUMBER,...",
+    help=f"What they are replaced with: {', '.join(FILLINGS)}, or a number, one or one per channel.",
+)
+@click.option("--repeats", default=10, show_default=True, type=click.IntRange(1), help="Of what is random.")
+@click.option("--score", type=click.Choice(["output", "probability"]), default="output", show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of everything that is random.")
+@click.option("--target", type=int, help="Class to explain and to watch. [default: that with the highest f(x)]")
+@click.option("--resume", is_flag=True, help="Go on with what an interrupted run has left in the folder.")
+@input_options
+@report_options
+@model_options
+def evaluate(
+    model: Path,
+    inputs: tuple[Path, ...],
+    output: Path,
+    methods: tuple[str, ...],
+    orders: tuple[str, ...],
+    region: str | None,
+    steps: int | None,
+    filling: str,
+    repeats: int,
+    score: str,
+    seed: int,
+    target: int | None,
+    resume: bool,
+    title: str | None,
+    colours: str,
+    joint: bool,
+    percentile: float | None,
+    **options: Any,
+) -> None:
+    """Replace what methods call relevant in INPUTS, step by step, and watch what MODEL says.
+
+    The sooner f(x) falls, the better the method knows what matters. Inputs are read as by explain; of a table, all rows are
+    taken.
+
+    Writes the curves (curves.png), the page (report.html), and the scores of every sample (perturbation.h5), which are kept as
+    they come: with --resume an interrupted run goes on.
+    """
+    from graphlrp.evaluation import perturb
+    from graphlrp.reports import Report
+
+    folder = check_folder(output)
+    scores = folder / "perturbation.h5"
+    if scores.exists() and not resume:
+        raise InputError(f"{scores} is there: go on with it by --resume, or give another folder")
+    chosen = InputOptions.taken_from(options)
+    page = Report(title or f"Methods judged on {model.name}", model=model, colours=colours, joint=joint, percentile=percentile)
+    replacement, size = _filling(filling), _size(region)
+    labels = read_labels(chosen.labels) if chosen.labels is not None else None
+    names = tuple(dict.fromkeys(methods))
+    explainers = dict(zip(names, load_explainers(model, names, **options), strict=True))
+    first = next(iter(explainers.values()))
+    samples = read_samples(inputs, first, chosen, everything=True)
+    x = _array(samples.x)
+    # What is wrong with the samples shows before anything is written.
+    first.predict(x[:1])
+    folder.mkdir(parents=True, exist_ok=True)
+    result = perturb(
+        first,
+        x,
+        explainers,
+        target,
+        order=orders,
+        region=size,
+        steps=steps,
+        filling=replacement,
+        repeats=repeats,
+        score=score,
+        seed=seed,
+        batch_size=chosen.batch_size,
+        progress=sys.stderr.isatty(),
+        resume=scores,
+    )
+    result.save_plot(folder / "curves.png")
+    page.add(result)
+    page.add(
+        {name: explainer(x[:SHOWN], _targets(result.target[:SHOWN])) for name, explainer in explainers.items()},
+        f"What the methods say of {min(SHOWN, len(x))} of {len(x)} samples" if len(x) > SHOWN else "What the methods say",
+        **_shown(samples, labels, first, len(x)),
+        class_axis=options["class_axis"],
+    )
+    written = page.save(folder / "report.html")
+    click.echo(str(result))
+    click.echo(f"wrote {folder / 'curves.png'}, {written} and {scores}")
+
+
+def _array(x: Any) -> Array:
+    if not isinstance(x, np.ndarray):
+        what = (
+            f"samples of {len(x)} shapes or texts"
+            if isinstance(x, list)
+            else "several inputs"
+            if isinstance(x, dict)
+            else "sparse samples"
+        )
+        raise InputError(f"evaluate replaces parts of one array of samples of the same shape; these are {what}")
+    return x
+
+
+def _targets(target: Array) -> Array | None:
+    return None if np.any(target < 0) else target
+
+
+def _shown(samples: Samples, labels: list[str] | None, explainer: Explainer, count: int) -> dict[str, Any]:
+    sources = samples.sources if samples.sources is not None else [f"sample {k}" for k in range(count)]
+    return {
+        "images": None if samples.pictures is None else samples.pictures[:SHOWN],
+        "labels": labels if labels is not None else explainer.classes,
+        "features": samples.features,
+        "sources": sources[:SHOWN],
+    }
+
+
+def _size(text: str | None) -> int | tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        numbers = tuple(int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise InputError(f"--region {text!r}: give a number, or HEIGHTxWIDTH") from None
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _filling(text: str) -> Any:
+    if text in FILLINGS:
+        return text
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"--filling {text!r}: choose one of {', '.join(FILLINGS)}, or give a number, one or one per channel"
+        ) from None
+    return numbers[0] if len(numbers) == 1 else numbers

@@ -1,0 +1,250 @@
+"""What regions are replaced with: g of (3.6).
+
+Every filling makes one whole replacement of a sample, from which each region takes its part. So a place is given the same value
+at whatever step and for whatever method it is replaced, and methods are compared under the same perturbation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
+
+from graphlrp.errors import InputError
+from graphlrp.evaluation.layout import Layout
+
+Array = npt.NDArray[Any]
+Numbers = float | Sequence[float] | Array | None
+
+
+@dataclass(frozen=True)
+class Filling:
+    """Makes replacements of samples. Subclass it as a frozen dataclass, one field per parameter.
+
+    Attributes:
+        random: whether replacements are drawn, so that repeating makes sense.
+    """
+
+    random: ClassVar[bool] = False
+
+    def prepared(self, x: Array, layout: Layout) -> Filling:
+        """The filling with everything that it takes from the data, given all samples [N, ...]; checks its parameters."""
+        return self
+
+    def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
+        """A replacement of one sample, or what broadcasts to its shape."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """Its name and parameters, as JSON takes them."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"filling": type(self).__name__} | {
+            name: np.asarray(value).tolist() if isinstance(value, (np.ndarray, tuple, list)) else value
+            for name, value in values.items()
+        }
+
+
+@dataclass(frozen=True)
+class Uniform(Filling):
+    """Noise, uniform between two bounds and independent for each number of the input: the source's choice.
+
+    Inputs of whole numbers get whole numbers from low to high, both included.
+
+    Attributes:
+        low: of the input's range, one number or one per channel; by default the smallest of the samples, per channel.
+        high: likewise; by default the largest.
+    """
+
+    low: Numbers = None
+    high: Numbers = None
+    random: ClassVar[bool] = True
+
+    def prepared(self, x: Array, layout: Layout) -> Filling:
+        """The bounds, as far as they are not given."""
+        return _with_bounds(self, x, layout)
+
+    def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
+        """Noise shaped like the sample."""
+        low, high = layout.by_channel(self.low, "low"), layout.by_channel(self.high, "high")
+        if sample.dtype.kind in "iu":
+            return generator.integers(low.astype(np.int64), high.astype(np.int64), sample.shape, endpoint=True)
+        return low + (high - low) * generator.random(sample.shape)
+
+
+@dataclass(frozen=True)
+class Constant(Filling):
+    """The same value everywhere.
+
+    Attributes:
+        value: one number, or one per channel.
+    """
+
+    value: Numbers = 0.0
+
+    def prepared(self, x: Array, layout: Layout) -> Filling:
+        """Itself."""
+        layout.by_channel(self.value, "value")
+        return self
+
+    def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
+        """The value."""
+        return layout.by_channel(self.value, "value")
+
+
+@dataclass(frozen=True)
+class Mean(Filling):
+    """The mean, per channel.
+
+    Attributes:
+        of: ``"image"``, every sample's own, or ``"data"``, that of all samples.
+    """
+
+    of: str = "image"
+
+    def prepared(self, x: Array, layout: Layout) -> Filling:
+        """Itself, or the constant that the mean of all samples is."""
+        if self.of not in ("image", "data"):
+            raise InputError(f"the mean of {self.of!r} has no meaning: choose 'image' or 'data'")
+        return self if self.of == "image" else Constant(_per_channel(np.mean, x, layout))
+
+    def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
+        """The mean of the sample."""
+        return layout.by_channel(_per_channel(np.mean, sample[None], layout), "mean")
+
+
+@dataclass(frozen=True)
+class Blur(Filling):
+    """The sample blurred as a whole, by a Gaussian along all axes of places; edges are continued.
+
+    Attributes:
+        sigma: standard deviation in places; by default a twentieth of the shortest axis.
+    """
+
+    sigma: float | None = None
+
+    def prepared(self, x: Array, layout: Layout) -> Filling:
+        """With its standard deviation."""
+        if len(layout.axes.replace("C", "")) == 2 and layout.axes[-1] == "D":
+            raise InputError("features have no neighbours, so they cannot be blurred: choose another filling")
+        sigma = min(layout.places) / 20 if self.sigma is None else self.sigma
+        if not (np.isfinite(sigma) and sigma > 0):
+            raise InputError(f"sigma={self.sigma} of a blur must be positive")
+        return replace(self, sigma=float(sigma))
+
+    def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
+        """The blurred sample."""
+        assert self.sigma is not None
+        sigmas = [0.0 if letter == "C" else self.sigma for letter in layout.axes[1:]]
+        return np.asarray(gaussian_filter(sample.astype(np.float64), sigmas, mode="nearest"))
+
+
+@dataclass(frozen=True)
+class Flip(Filling):
+    """The state flip of binary inputs, low + high - x (S. Bach et al. 2015); of others it is the negative.
+
+    Attributes:
+        low: of the input's range, one number or one per channel; by default the smallest of the samples, per channel.
+        high: likewise; by default the largest.
+    """
+
+    low: Numbers = None
+    high: Numbers = None
+
+    def prepared(self, x: Array, layout: Layout) -> Filling:
+        """The bounds, as far as they are not given."""
+        return _with_bounds(self, x, layout)
+
+    def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
+        """The flipped sample."""
+        return np.asarray(layout.by_channel(self.low, "low") + layout.by_channel(self.high, "high") - sample)
+
+
+@dataclass(frozen=True)
+class Function(Filling):
+    """A function of the sample and a generator of random numbers, ``function(sample, generator)``.
+
+    Attributes:
+        function: gives a replacement of the sample's shape; it is called once per sample and repeat.
+    """
+
+    function: Callable[[Array, np.random.Generator], Array]
+    random: ClassVar[bool] = True
+
+    def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
+        """What the function gives."""
+        return np.asarray(self.function(sample.copy(), generator))
+
+    def settings(self) -> dict[str, Any]:
+        """Its name; what a function does cannot be written down."""
+        return {"filling": "Function", "function": getattr(self.function, "__qualname__", type(self.function).__name__)}
+
+
+FILLINGS: dict[str, Filling] = {
+    "uniform": Uniform(),
+    "mean": Mean(),
+    "data-mean": Mean("data"),
+    "blur": Blur(),
+    "flip": Flip(),
+}
+"""Fillings by name."""
+
+
+def read_filling(filling: Any) -> Filling:
+    """A filling by name, itself, a constant (number, or numbers per channel), or a function.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if isinstance(filling, Filling):
+        return filling
+    if isinstance(filling, str):
+        if filling in FILLINGS:
+            return FILLINGS[filling]
+        raise InputError(
+            f"unknown filling {filling!r}; there are {', '.join(FILLINGS)}, a number, and graphlrp.evaluation.Uniform ..."
+        )
+    if callable(filling):
+        return Function(filling)
+    try:
+        return Constant(np.asarray(filling, np.float64).tolist())
+    except (TypeError, ValueError):
+        raise InputError(
+            f"a filling is a name, a number, numbers per channel or a function, not {type(filling).__name__}"
+        ) from None
+
+
+def fill(filling: Filling, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
+    """A whole replacement of a sample, in its shape and type.
+
+    Raises:
+        InputError: the filling gives another shape, or numbers that the sample's type cannot hold.
+    """
+    values = filling.replacement(sample, layout, generator)
+    try:
+        whole = np.broadcast_to(values, sample.shape)
+    except ValueError:
+        raise InputError(f"the filling gives shape {list(values.shape)} for a sample of shape {list(sample.shape)}") from None
+    result = whole.astype(sample.dtype)
+    if not np.isfinite(whole).all() or (sample.dtype.kind in "iu" and not np.array_equal(result, whole)):
+        raise InputError(f"the filling gives numbers that an input of {sample.dtype} cannot hold, such as {np.ravel(whole)[0]}")
+    return result
+
+
+def _with_bounds(filling: Uniform | Flip, x: Array, layout: Layout) -> Filling:
+    low = _per_channel(np.min, x, layout) if filling.low is None else filling.low
+    high = _per_channel(np.max, x, layout) if filling.high is None else filling.high
+    if np.any(layout.by_channel(low, "low") > layout.by_channel(high, "high")):
+        raise InputError(f"the range of the input is empty: low={low}, high={high}")
+    return replace(filling, low=low, high=high)
+
+
+def _per_channel(function: Callable[..., Any], x: Array, layout: Layout) -> list[float]:
+    axes = tuple(axis for axis in range(x.ndim) if axis != layout.channel_axis)
+    return [
+        float(value)
+        for value in np.ravel(function(x, axis=axes, dtype=np.float64) if function is np.mean else function(x, axis=axes))
+    ]

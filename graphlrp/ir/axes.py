@@ -1,0 +1,86 @@
+"""What the axes of an explained value mean: which one counts channels or features, and along which ones positions lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from graphlrp.errors import ModelError
+from graphlrp.ir.emitter import rank
+from graphlrp.ir.passes.standard import permutation
+
+_CHANNELS_SECOND = frozenset(
+    {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "LRN"}
+    | {"BatchNormalization", "InstanceNormalization", "GroupNormalization", "DepthToSpace", "SpaceToDepth"}
+)
+"""Operators that read [N, C, ...], which tells where the channels of their input are."""
+
+_AXES_STAY = frozenset(
+    {"Identity", "Cast", "Relu", "Clip", "Sigmoid", "Tanh", "Add", "Sub", "Mul", "Div", "Pad", "Neg", "Pow", "Sqrt", "Abs"}
+    | {"Resize", "QuantizeLinear", "DequantizeLinear"}
+)
+"""Operators, of preprocessing above all, whose output has the axes of its input."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Axes of a value whose first axis is the batch.
+
+    Attributes:
+        channel: the axis of channels (or of the features of a token), None if there is none.
+        positions: the other ones: height and width of a picture, time of a signal, features of a vector.
+        ordered: whether neighbouring positions belong together, as pixels do and features of a table do not.
+    """
+
+    channel: int | None
+    positions: tuple[int, ...]
+    ordered: bool
+
+
+def axes_of(value: ir.Value) -> Axes:
+    """The axes of a value.
+
+    1. ``[N, H, W]`` and ``[N, H, W, C]`` whose axes bear the names H and W: as named;
+    2. three axes or more: the channels are where the first operator that reads ``[N, C, ...]`` expects them, behind Transposes
+       and component-wise operators;
+    3. without such an operator: axis 1 of four axes or more; of three, the last one: tokens or moments with features;
+    4. ``[N, D]``: no channels, the features are positions.
+
+    Raises:
+        ModelError: the rank is not known.
+    """
+    if value.shape is None:
+        raise ModelError(f"the rank of {value.name!r} is unknown: its shape cannot be inferred, so its positions have no axes")
+    axes = rank(value)
+    names = [None if isinstance(size, int) else size.value for size in value.shape or ()]
+    if axes < 3:
+        return Axes(None, tuple(range(1, axes)), ordered=False)
+    if names[1:3] == ["H", "W"]:
+        channel = 3 if axes == 4 else None
+        return Axes(channel, (1, 2), ordered=True)
+    traced = _traced(value)
+    channel = traced if traced is not None else 1 if axes > 3 else 2
+    positions = tuple(axis for axis in range(1, axes) if axis != channel)
+    return Axes(channel, positions, ordered=axes > 3 or traced is not None)
+
+
+def _traced(value: ir.Value) -> int | None:
+    """Where the first operator that reads [N, C, ...] expects the channels, as an axis of ``value``."""
+    start: tuple[ir.Value, Sequence[int]] = (value, range(rank(value)))
+    pending, seen = [start], {value}
+    while pending:
+        current, order = pending.pop(0)
+        for node, index in current.uses():
+            if node.domain not in ("", "ai.onnx") or (index != 0 and node.op_type not in _AXES_STAY):
+                continue
+            if node.op_type in _CHANNELS_SECOND:
+                return order[1] if order[0] == 0 and order[1] != 0 else None
+            output = node.outputs[0]
+            moved = permutation(node) if node.op_type == "Transpose" else None
+            keeps = node.op_type in _AXES_STAY and output.shape is not None and len(output.shape) == len(order)
+            if (moved is not None or keeps) and output not in seen:
+                seen.add(output)
+                pending.append((output, order if moved is None else [order[axis] for axis in moved]))
+    return None

@@ -1,0 +1,433 @@
+"""The commands that write pages and stores: report, evaluate, relevance, spray."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from pathlib import Path
+
+import joblib
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from onnx import TensorProto, helper
+from PIL import Image
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+import graphlrp
+from graphlrp import evaluation, spray, stores
+from graphlrp.cli import main
+from tests.builders import residual_network, tensor
+from tests.reports.pages import Element, check_page
+
+SCALING = ("--mean", "127.5", "--std", "127.5")
+CLASSES = ("cat", "dog", "bird", "fish")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A network for 16 x 16 pixels and 4 classes, and 40 pictures, sorted into folders that bear the names of two classes."""
+    onnx.save(residual_network(channels=3, size=16, classes=4), tmp_path / "model.onnx")
+    generator = np.random.default_rng(0)
+    for number in range(40):
+        place = tmp_path / "pictures" / ("cat" if number < 22 else "fish")
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f"{number:02}.png")
+    (tmp_path / "labels.txt").write_text("\n".join(CLASSES))
+    (tmp_path / "pictures" / "notes.md").write_text("no picture")
+    return tmp_path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def pictures(folder: Path) -> np.ndarray:
+    """All pictures as the model's input, in the order in which a folder is read."""
+    files = sorted((folder / "pictures").rglob("*.png"))
+    pixels = np.stack([np.asarray(Image.open(file), np.float64) for file in files])
+    return ((pixels - 127.5) / 127.5).transpose(0, 3, 1, 2).astype(np.float32)
+
+
+def page_at(path: Path) -> Element:
+    return check_page(path.read_text(encoding="utf-8"))
+
+
+# report
+
+
+def test_report_has_what_explain_computes(folder: Path) -> None:
+    arguments = (folder / "model.onnx", *sorted((folder / "pictures" / "cat").glob("0[0-2].png")), *SCALING)
+    options = ("--composite", "epsilon-plus", "--composite", "gradient-x-input", "--top-k", 2, "--labels", folder / "labels.txt")
+    result = run("report", *arguments, *options, "-o", folder / "new" / "page.html", "--colours", "seismic", "--joint")
+    assert result.exit_code == 0, result.output
+    assert run("explain", *arguments, *options, "-o", folder / "out").exit_code == 0
+    page = page_at(folder / "new" / "page.html")
+    with np.load(folder / "out" / "relevance.npz") as arrays:
+        for index, cell in enumerate(page.all("section", "cell")):
+            sample, rank, composite = index // 4, index // 2 % 2, ("epsilon-plus", "gradient-x-input")[index % 2]
+            target = arrays[f"{composite}/{rank}/target"][sample]
+            value, total, _, error = cell.only("dl", "numbers").numbers
+            assert value == arrays[f"{composite}/{rank}/output"][sample, target]
+            assert total == float(arrays[f"{composite}/{rank}/relevance"][sample].sum(dtype=np.float64))
+            assert error == arrays[f"{composite}/{rank}/conservation_error"][sample]
+            assert cell.only("h4").words == f"{CLASSES[target]} {composite}"
+    assert [heading.words for heading in page.all("h3") if heading.words.endswith(".png")] == ["00.png", "01.png", "02.png"]
+    assert page.only("h1").words == "What model.onnx saw"
+    assert hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest() in page.only("header").text
+    assert page.only("body").attributes == {"data-joint": "yes", "data-colours": "seismic"}
+    table = [line.split() for line in result.output.splitlines() if line.startswith(" 0")]
+    assert len(table) == 3 * 2 * 2 and table[0][:2] == ["00.png", "epsilon-plus"]
+
+
+def test_report_leaves_out_what_is_not_wanted(folder: Path) -> None:
+    path = folder / "page.html"
+    arguments = ("report", folder / "model.onnx", folder / "pictures" / "cat" / "00.png", *SCALING, "-o", path)
+    assert run(*arguments).exit_code == 0
+    whole = page_at(path)
+    assert [heading.words for heading in whole.all("h2")] == ["Explanations", "Rules"]
+    assert run(*arguments, "--no-ledger", "--no-plan", "--title", "Only <one>").exit_code == 0
+    page = page_at(path)
+    assert [heading.words for heading in page.all("h2")] == ["Explanations"] and page.only("h1").words == "Only <one>"
+    assert "Where relevance went" in whole.text and "Where relevance went" not in page.text
+
+
+def test_composites_without_a_ledger_have_none(folder: Path) -> None:
+    arguments = (folder / "model.onnx", folder / "pictures" / "cat" / "00.png", *SCALING)
+    composites = ("--composite", "epsilon", "--composite", "occlusion:window=4", "--composite", "smoothgrad:samples=2")
+    result = run("report", *arguments, *composites, "-o", folder / "page.html")
+    assert result.exit_code == 0, result.output
+    told = [line.split()[-2:] for line in result.output.splitlines() if line.startswith(" 00.png")]
+    assert told[1:] == [["-", "-"]] * 2 and float(told[0][1]) < 1e-4
+    cells = page_at(folder / "page.html").all("section", "cell")
+    assert [len(cell.only("dl", "numbers").numbers) for cell in cells] == [4, 2, 2]
+    assert run("explain", *arguments, *composites, "-o", folder / "out").exit_code == 0
+    assert "a ledger has no meaning" in run("check", folder / "model.onnx", "--composite", "smoothgrad").output
+
+
+def test_report_of_texts_and_tables(tmp_path: Path) -> None:
+    documents = ["the cat sat", "a dog ate my food", "cats purr", "my dog barks"] * 2
+    joblib.dump(make_pipeline(TfidfVectorizer(), LinearSVC()).fit(documents, ["cat", "dog"] * 4), tmp_path / "text.joblib")
+    (tmp_path / "a.txt").write_text("My <b>dog</b> purrs")
+    result = run("report", tmp_path / "text.joblib", tmp_path / "a.txt", "--trust", "-o", tmp_path / "text.html")
+    assert result.exit_code == 0, result.output
+    assert page_at(tmp_path / "text.html").only("div", "text").text == "My <b>dog</b> purrs"
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    joblib.dump(LogisticRegression().fit(x, x[:, 0] > 0), tmp_path / "table.joblib")
+    np.savetxt(tmp_path / "x.csv", x, delimiter=",", header="a,b,<c>", comments="")
+    options = ("--trust", "-o", tmp_path / "table.html", "--rows", "3,5", "--most", 2)
+    assert run("report", tmp_path / "table.joblib", tmp_path / "x.csv", *options).exit_code == 0
+    bars = page_at(tmp_path / "table.html").all("table", "bars")
+    assert [len(table.only("tbody").all("tr")) for table in bars] == [2, 2]
+
+
+def test_folders_are_their_pictures(folder: Path) -> None:
+    for file in (folder / "pictures").rglob("*[1-9].png"):
+        file.unlink()
+    result = run("explain", folder / "model.onnx", folder / "pictures", *SCALING, "-o", folder / "out", "--composite", "epsilon")
+    assert result.exit_code == 0, result.output
+    with np.load(folder / "out" / "relevance.npz") as arrays:
+        expected = graphlrp.load(folder / "model.onnx", "epsilon")(pictures(folder)).relevance
+        np.testing.assert_allclose(arrays["epsilon/0/relevance"], expected, rtol=1e-4, atol=1e-7)
+    assert " cat/00.png " in result.output and " fish/30.png " in result.output
+
+
+# evaluate
+
+
+def test_evaluate_is_perturb_with_a_page(folder: Path) -> None:
+    np.save(folder / "x.npy", pictures(folder)[:4])
+    options = ("--method", "epsilon-plus", "--method", "gradient", "--region", 4, "--steps", 6, "--repeats", 2, "--seed", 5)
+    orders = ("--order", "morf", "--order", "lerf", "--order", "random", "--filling", "0.25")
+    result = run("evaluate", folder / "model.onnx", folder / "x.npy", *options, *orders, "-o", folder / "out")
+    assert result.exit_code == 0, result.output
+    expected = evaluation.perturb(
+        folder / "model.onnx",
+        pictures(folder)[:4],
+        ["epsilon-plus", "gradient"],
+        order=("morf", "lerf", "random"),
+        region=4,
+        steps=6,
+        repeats=2,
+        filling=0.25,
+        seed=5,
+    )
+    assert expected.table() in result.output
+    found = evaluation.read_result(folder / "out" / "perturbation.h5")
+    for mine, other in zip(found.curves, expected.curves, strict=True):
+        np.testing.assert_allclose(mine.scores, other.scores, rtol=1e-5, atol=1e-6)
+    with Image.open(folder / "out" / "curves.png") as picture:
+        assert min(picture.size) > 300
+    page = page_at(folder / "out" / "report.html")
+    (table,) = (table for table in page.all("table") if table.only("caption").words.startswith("Area over"))
+    shown = [row.numbers[0] for row in table.only("tbody").all("tr")]
+    np.testing.assert_allclose(shown[:2], [expected.curve(m).aopc for m in ("epsilon-plus", "gradient")], rtol=1e-4)
+    assert [heading.words for heading in page.all("h2")] == ["Perturbation", "What the methods say"]
+    assert len(page.all("section", "cell")) == 4 * 2
+
+
+def test_evaluate_goes_on_where_it_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(folder / "x.npy", pictures(folder)[:6])
+    command = ("evaluate", folder / "model.onnx", folder / "x.npy", "--region", 8, "--repeats", 1, "-o", folder / "out")
+    done = 0
+
+    def stops(self: object, rows: slice, values: object) -> None:
+        nonlocal done
+        done += 1
+        write(self, rows, values)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    from graphlrp.evaluation.storage import Scores
+
+    write = Scores.write
+    with monkeypatch.context() as patch:
+        patch.setattr(Scores, "write", stops)
+        assert run(*command).exit_code != 0
+    assert done == 1
+    again = run(*command)
+    assert again.exit_code == 2 and "go on with it by --resume" in again.output
+    resumed = run(*command, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    other = run(*command[:-1], folder / "other")
+    assert resumed.output.replace(str(folder / "out"), "") == other.output.replace(str(folder / "other"), "")
+
+
+# relevance
+
+
+def test_relevance_is_that_of_the_explainer_with_true_classes(folder: Path) -> None:
+    path = folder / "relevance.h5"
+    options = ("--labels", folder / "labels.txt", "--composite", "epsilon", "--batch-size", 7, *SCALING)
+    result = run("relevance", folder / "model.onnx", folder / "pictures", *options, "-o", path)
+    assert result.exit_code == 0, result.output
+    truth = [0] * 22 + [3] * 18
+    with stores.read(path) as store:
+        assert store.finished and store.labels is not None and store.labels.tolist() == truth
+        expected = graphlrp.load(folder / "model.onnx", "epsilon")(pictures(folder), truth).relevance
+        np.testing.assert_allclose(store.relevance[:], expected, rtol=1e-4, atol=1e-7)
+        right = np.mean(store.labels == store.prediction)
+    assert "40 samples, relevance [40, 3, 16, 16], epsilon" in result.output
+    assert "explained: cat 22, fish 18" in result.output and f"predicted as labelled: {right:.1%}" in result.output
+    # The same again changes nothing; other settings are refused, but for a fresh start.
+    before = path.read_bytes()
+    assert run("relevance", folder / "model.onnx", folder / "pictures", *options, "-o", path).exit_code == 0
+    assert path.read_bytes() == before
+    best = ("relevance", folder / "model.onnx", folder / "pictures", *options, "-o", path, "--target", "best")
+    refused = run(*best)
+    assert refused.exit_code == 2 and "written with other settings" in refused.output
+    assert run(*best, "--overwrite", "--precision", "float16", "--keep-inputs").exit_code == 0
+    with stores.read(path) as store:
+        assert (store.target == store.prediction).all()
+        np.testing.assert_allclose(store.inputs["input"][:], pictures(folder), atol=1e-6)
+
+
+def test_relevance_of_arrays_with_their_truth(folder: Path) -> None:
+    np.save(folder / "x.npy", pictures(folder)[:5])
+    np.save(folder / "y.npy", np.array([3, 1, 0, 2, 3]))
+    command = ("relevance", folder / "model.onnx", folder / "x.npy", "-o", folder / "r.h5")
+    assert run(*command, "--truth", folder / "y.npy").exit_code == 0
+    with stores.read(folder / "r.h5") as store:
+        assert store.target.tolist() == [3, 1, 0, 2, 3]
+    assert run(*command, "--overwrite", "--target", 2).exit_code == 0
+    with stores.read(folder / "r.h5") as store:
+        assert store.target.tolist() == [2] * 5 and store.labels is None
+
+
+# spray
+
+
+def test_spray_analyses_every_class_of_pictures_and_of_a_store(folder: Path) -> None:
+    options = (
+        "--labels",
+        folder / "labels.txt",
+        "--composite",
+        "epsilon",
+        *SCALING,
+        "--clusters",
+        2,
+        "--seed",
+        3,
+        "--class",
+        "cat",
+    )
+    result = run("spray", folder / "model.onnx", folder / "pictures", *options, "-o", folder / "out", "--pool", 8)
+    assert result.exit_code == 0, result.output
+    x, truth = pictures(folder), np.array([0] * 22 + [3] * 18)
+    relevance = graphlrp.load(folder / "model.onnx", "epsilon")(x, truth).relevance
+    ranking = spray.rank(relevance, truth, names=CLASSES, preprocess=spray.SumPool(8), seed=3)
+    lines = result.output.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("classes by λ2, sorted by true class"))
+    assert [line.split()[0] for line in lines[start + 2 : start + 4]] == ranking.classes
+    shown = [float(line.split()[3]) for line in lines[start + 2 : start + 4]]
+    np.testing.assert_allclose(shown, [ranking.eigenvalues[name][1] for name in ranking.classes], atol=2e-3)
+    with (folder / "out" / "class-cat" / "clusters.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["source"] for row in rows] == [f"cat/{number:02}.png" for number in range(22)]
+    assert [int(row["sample"]) for row in rows] == list(range(22))
+    labels = np.array([int(row["kmeans-2"]) for row in rows])
+    expected = spray.analyse(relevance[:22], preprocess=spray.SumPool(8), clusters=2, embedding=None, seed=3)
+    assert (labels == expected.labels).all()
+    analysis = spray.Analysis.read(folder / "out" / "class-cat" / "analysis.h5")
+    assert (analysis.labels == labels).all()
+    np.testing.assert_allclose([float(row["tsne x"]) for row in rows], analysis.embedding[:, 0], rtol=1e-5)
+    for name in ("ranking.png", "class-cat/spectrum.png", "class-cat/embedding.png", "class-cat/montage.png"):
+        with Image.open(folder / "out" / name) as picture:
+            assert min(picture.size) > 100
+    page = page_at(folder / "out" / "report.html")
+    assert [heading.words for heading in page.all("h2")] == ["Classes by λ2", "Class cat"]
+    # The same of the store that is left, without pictures and without an embedding.
+    options = ("--labels", folder / "labels.txt", "--clusters", 2, "--pool", 8, "--embedding", "none", "--class", "fish")
+    stored = run("spray", folder / "out" / "relevance.h5", *options, "-o", folder / "again", "--seed", 3)
+    assert stored.exit_code == 0, stored.output
+    assert sorted(path.name for path in (folder / "again").iterdir()) == ["class-fish", "ranking.png", "report.html"]
+    analysis = spray.Analysis.read(folder / "again" / "class-fish" / "analysis.h5")
+    expected = spray.analyse(relevance[22:], preprocess=spray.SumPool(8), clusters=2, embedding=None, seed=3)
+    np.testing.assert_allclose(analysis.eigenvalues[:6], expected.eigenvalues[:6], atol=2e-3)
+    assert analysis.index.tolist() == list(range(22, 40))
+    assert not (folder / "again" / "class-fish" / "embedding.png").exists()
+
+
+def test_spray_sorts_by_folders_or_by_what_is_explained(folder: Path) -> None:
+    (folder / "pictures" / "cat").rename(folder / "pictures" / "mine")
+    options = (*SCALING, "--embedding", "none", "--top", 1)
+    by_folder = run("spray", folder / "model.onnx", folder / "pictures", *options, "-o", folder / "a")
+    assert by_folder.exit_code == 0, by_folder.output
+    assert "sorted by folder" in by_folder.output
+    assert {"mine", "fish"} <= set(re.findall(r"^(\w+) +\d+  0\.0000", by_folder.output, re.M))
+    by_class = run("spray", folder / "model.onnx", folder / "pictures" / "mine", *options, "-o", folder / "b")
+    best = graphlrp.load(folder / "model.onnx")(pictures(folder)[18:]).target
+    counts = {str(c): int(n) for c, n in zip(*np.unique(best, return_counts=True), strict=True)}
+    small = [name for name, count in counts.items() if count < 8]
+    if len(small) == len(counts):
+        assert by_class.exit_code == 2 and "no class has 8 maps" in by_class.output
+    else:
+        assert by_class.exit_code == 0, by_class.output
+        assert all(name in by_class.output for name in small)
+
+
+def test_spray_compares_vectors_as_they_are(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(40, 5))
+    x[:20, 0] += 9
+    x[:, 1] += np.where(np.arange(40) % 2, 30, -30)
+    model = LogisticRegression().fit(x, np.where(np.arange(40) % 2, "odd", "even"))
+    model.coef_[:] = 1.0
+    joblib.dump(model, tmp_path / "model.joblib")
+    np.save(tmp_path / "x.npy", x)
+    options = ("--trust", "--embedding", "none", "--clusters", 2, "-o", tmp_path / "out")
+    result = run("spray", tmp_path / "model.joblib", tmp_path / "x.npy", *options)
+    assert result.exit_code == 0, result.output
+    assert "sorted by predicted class" in result.output
+    for name, parity in (("odd", 1), ("even", 0)):
+        analysis = spray.Analysis.read(tmp_path / "out" / f"class-{name}" / "analysis.h5")
+        assert analysis.index.tolist() == list(range(parity, 40, 2))
+        first, second = analysis.labels[analysis.index < 20], analysis.labels[analysis.index >= 20]
+        assert len(set(first)) == len(set(second)) == 1 and first[0] != second[0]
+        assert not (tmp_path / "out" / f"class-{name}" / "montage.png").exists()
+
+
+def any_size_network() -> onnx.ModelProto:
+    generator = np.random.default_rng(4)
+    weights = {"w": generator.normal(size=(6, 3, 3, 3)), "v": generator.normal(size=(6, 2))}
+    nodes = [
+        helper.make_node("Conv", ["input", "w"], ["conv"], "conv", pads=[1] * 4),
+        helper.make_node("Relu", ["conv"], ["relu"], "relu"),
+        helper.make_node("GlobalAveragePool", ["relu"], ["pool"], "pool"),
+        helper.make_node("Flatten", ["pool"], ["flat"], "flatten"),
+        helper.make_node("MatMul", ["flat", "v"], ["y"], "dense"),
+    ]
+    inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, "height", "width"])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])]
+    graph = helper.make_graph(nodes, "any", inputs, outputs, [tensor(name, array) for name, array in weights.items()])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def test_pictures_may_differ_in_size(tmp_path: Path) -> None:
+    onnx.save(any_size_network(), tmp_path / "model.onnx")
+    generator = np.random.default_rng(0)
+    for number in range(24):
+        place = tmp_path / "pictures" / f"{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        shape = (10 + number % 3, 12 + number % 5, 3)
+        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(place / f"{number:02}.png")
+    arguments = (tmp_path / "model.onnx", tmp_path / "pictures")
+    options = ("--composite", "epsilon", *SCALING, "--embedding", "none", "--pool", 5, "--batch-size", 5, "--clusters", 2)
+    result = run("spray", *arguments, *options, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "relevance of several shapes" in result.output and "sorted by true class" in result.output
+    with stores.read(tmp_path / "out" / "relevance.h5") as store:
+        maps = [store.relevance[k] for k in range(24)]
+        assert store.labels is not None and store.labels.tolist() == [0] * 12 + [1] * 12
+    assert {one.shape for one in maps[:3]} == {(3, 10, 12), (3, 12, 14), (3, 11, 16)}
+    for name, rows in (("0", slice(0, 12)), ("1", slice(12, 24))):
+        expected = spray.analyse(maps[rows], preprocess=spray.SumPool(5), clusters=2, embedding=None)
+        found = spray.Analysis.read(tmp_path / "out" / f"class-{name}" / "analysis.h5")
+        np.testing.assert_allclose(found.eigenvalues[:5], expected.eigenvalues[:5], atol=1e-9)
+        assert (tmp_path / "out" / f"class-{name}" / "montage.png").exists()
+    assert run("report", *arguments, "--composite", "epsilon", *SCALING, "-o", tmp_path / "page.html").exit_code == 0
+    assert len(page_at(tmp_path / "page.html").all("section", "cell")) == 24
+
+
+# bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("report", "model.onnx", "pictures", "-o", "out"), "the page is one file, whose name ends in .html"),
+        (("report", "model.onnx", "pictures", "-o", "labels.txt/a.html"), "cannot write to labels.txt"),
+        (("report", "missing.onnx", "pictures", "-o", "a.html"), "no such model file"),
+        (("report", "model.onnx", "pictures", "-o", "a.html", "--colours", "pink"), "unknown colour map 'pink'"),
+        (("report", "model.onnx", "empty", "-o", "a.html"), "the folder empty holds no pictures"),
+        (("report", "model.onnx", "pictures", "-o", "a.html", "--percentile", "101"), "percentile must be above 0"),
+        (("evaluate", "model.onnx", "missing.png", "-o", "out"), "no such picture"),
+        (("evaluate", "model.onnx", "pictures", "-o", "out", "--method", "nonsense"), "unknown composite 'nonsense'"),
+        (("evaluate", "model.onnx", "pictures", "-o", "out", "--region", "big"), "'big': give a number, or HEIGHTxWIDTH"),
+        (("evaluate", "model.onnx", "pictures", "-o", "out", "--filling", "pink"), "--filling 'pink': choose one of uniform"),
+        (("evaluate", "model.onnx", "pictures", "-o", "labels.txt"), "cannot write to labels.txt"),
+        (("relevance", "model.onnx", "pictures", "-o", "out"), "whose name ends in .h5"),
+        (("relevance", "model.onnx", "pictures", "-o", "r.h5", "--target", "all"), "give the number of a class, 'true'"),
+        (("relevance", "model.onnx", "pictures/cat", "-o", "r.h5", "--target", "true"), "the true classes are not known"),
+        (("relevance", "model.onnx", "pictures", "-o", "r.h5", "--target", "9"), "class 9 is out of range"),
+        (("relevance", "model.onnx", "pictures", "-o", "r.h5", "--truth", "y.npy"), "for each of the 40 samples"),
+        (("relevance", "model.onnx", "pictures", "missing.png", "-o", "r.h5"), "no such picture: missing.png"),
+        (("relevance", "model.onnx", "pictures", "mark.png", "-o", "r.h5"), "mark.png lies in no folder of a class"),
+        (("spray", "model.onnx", "-o", "out"), "give INPUTS that model.onnx explains, or a store"),
+        (("spray", "r.h5", "-o", "out"), "no such file"),
+        (("spray", "r.h5", "pictures", "-o", "out"), "is a store of relevance, which needs no INPUTS"),
+        (("spray", "model.onnx", "mark.png", "-o", "out"), "no class has 8 maps"),
+        (("spray", "model.onnx", "pictures", "-o", "out", "--class", "bird"), "there is no such class; there are cat, fish"),
+        (("spray", "model.onnx", "pictures", "-o", "out", "--colours", "pink"), "unknown colour map"),
+    ],
+)  # fmt: skip
+def test_bad_input_exits_with_2_and_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "empty").mkdir()
+    np.save(folder / "y.npy", np.zeros(3, int))
+    Image.new("RGB", (16, 16)).save(folder / "mark.png")
+    before = set(folder.rglob("*"))
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.output, result.output
+    assert result.output.splitlines()[-1].startswith("graphlrp: ") and "Traceback" not in result.output
+    made = set(folder.rglob("*")) - before
+    # What was explained before the mistake showed is not lost.
+    assert {path.name for path in made} <= {"out", "relevance.h5"} and (not made or arguments[0] == "spray")
+
+
+def test_help_lists_all_commands_in_order() -> None:
+    result = run("--help")
+    commands = [line.split()[0] for line in result.output.split("Commands:\n")[1].splitlines()]
+    assert commands == sorted(commands)
+    assert {"check", "compile", "evaluate", "explain", "plan", "plugins", "relevance", "report", "spray"} <= set(commands)
+    for command in commands:
+        told = run(command, "--help")
+        assert told.exit_code == 0 and "--plugin" in told.output, told.output
