@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from graphlrp import GraphLRPError, InputError, spray
 from graphlrp.spray.ranking import Ranking
@@ -88,6 +89,19 @@ def test_exchangeable_steps(maps: np.ndarray) -> None:
     ):
         found = spray.analyse(maps, clusters=2, embedding=None, **options)
         np.testing.assert_array_equal(found.labels, corner, err_msg=str(options))
+
+
+def test_a_pattern_that_moves_is_found_by_its_frequencies() -> None:
+    generator = np.random.default_rng(0)
+    maps = gaussian_filter(generator.normal(size=(160, 32, 32)), (0, 1.5, 1.5))
+    maps /= maps.std(axis=(1, 2), keepdims=True)
+    striped = generator.random(160) < 0.25
+    for number in np.flatnonzero(striped):
+        y, x = generator.integers(0, 22, 2)
+        maps[number, y : y + 10, x : x + 10] += 2.5 * np.sin(np.arange(10) * np.pi / 2)
+    found = spray.analyse(maps, preprocess=(spray.FourierMagnitude(), spray.SumPool()), embedding=None)
+    np.testing.assert_array_equal(found.labels, striped)
+    assert spray.analyse(maps, clusters=1, embedding=None).gap == 1
 
 
 def test_part_of_a_file(maps: np.ndarray, tmp_path: Path) -> None:
