@@ -1,8 +1,8 @@
 """Methods compared by region perturbation on trained networks, as in figure 3.5: ``python benchmarks/evaluation.py``.
 
 Needs the networks and pictures of the acceptance suite (``GRAPHLRP_ASSETS``). Networks are explained by LRP and by other methods;
-f is watched while regions are replaced, by default with noise that is uniform over the range of pixels. ``--folder`` keeps the
-scores, so that an interrupted run goes on; ``--picture`` draws the area over the curves relative to random orders.
+f is watched while regions are replaced, with noise that is uniform over the range of pixels and with the mean of the picture.
+``--folder`` keeps the scores, so that an interrupted run goes on; ``--picture`` draws the area over the curves relative to random orders.
 
 ``--overhead`` measures what perturbing costs besides the runs of the network.
 """
@@ -89,12 +89,12 @@ def evaluate(name: str, run: Run, methods: list[str], filling: str, folder: Path
     return result
 
 
-def draw(results: dict[str, evaluation.PerturbationResult], path: Path) -> None:
-    """Area over the curves, most relevant first, relative to random orders, a panel for each network."""
+def draw(results: dict[tuple[str, str], evaluation.PerturbationResult], path: Path) -> None:
+    """Area over the curves, most relevant first, relative to random orders, a panel for each network and filling."""
     panels = []
-    for name, result in results.items():
+    for (name, filling), result in results.items():
         lines = [Line(curve.method, np.arange(len(curve.mean)), curve.mean) for curve in result.relative()]
-        panels.append(Panel(RUNS[name].title, lines, zero=True))
+        panels.append(Panel(f"{RUNS[name].title}; filling: {filling}", lines, zero=True))
     page = draw_panels(panels, across="steps L", up="AOPC less that of random orders", same_scale=False)
     print(write_page(page, path, 120))
 
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, help="pictures of each network")
     parser.add_argument("--steps", type=int, help="steps for each network")
     parser.add_argument("--repeats", type=int, help="repeats for each network")
-    parser.add_argument("--filling", default="noise", help="noise over the range of pixels, mean, data-mean or blur")
+    parser.add_argument("--fillings", nargs="+", default=["noise", "mean"], help="noise over the range of pixels, mean, blur ...")
     parser.add_argument("--folder", type=Path, help="keep scores here")
     parser.add_argument("--picture", type=Path, help="draw here (.png, .svg, .pdf)")
     parser.add_argument("--overhead", action="store_true", help="measure what perturbing costs, and nothing else")
@@ -151,7 +151,11 @@ def main() -> None:
         for name, run in runs.items():
             overhead(name, run)
         return
-    results = {name: evaluate(name, run, options.methods, options.filling, options.folder) for name, run in runs.items()}
+    results = {
+        (name, filling): evaluate(name, run, options.methods, filling, options.folder)
+        for name, run in runs.items()
+        for filling in options.fillings
+    }
     if options.picture is not None:
         draw(results, options.picture)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,9 @@ def report(maps: list[dict[str, Array]]) -> None:
             print(f"  {name:6}: sum of R left {left:6.3f}, right {right:6.3f}")
 
 
-def concentration(pipeline: Pipeline, pictures: list[Array]) -> dict[float, tuple[float, float, float]]:
+def concentration(
+    pipeline: Pipeline, pictures: list[Array], epsilons: Sequence[float] = PROJECTION_EPSILONS
+) -> dict[float, tuple[float, float, float]]:
     """What ε at the principal components does, with ``deep``, the mean over pictures and classes.
 
     For every ε: the share of the strongest 1 % of the descriptors in Σ|R| of all their numbers, that sum over the one behind the
@@ -111,7 +114,7 @@ def concentration(pipeline: Pipeline, pictures: list[Array]) -> dict[float, tupl
     """
     before, behind = "densesift/descriptors", "descriptorpca/descriptors"
     result = {}
-    for epsilon in PROJECTION_EPSILONS:
+    for epsilon in epsilons:
         composite = graphlrp.composite("bag-of-words", deep=True, projection_epsilon=epsilon)
         explainer = graphlrp.load(pipeline, composite, report=(before, behind), ledger=True)
         rows = []
@@ -127,9 +130,16 @@ def concentration(pipeline: Pipeline, pictures: list[Array]) -> dict[float, tupl
     return result
 
 
-def compare(pipeline: Pipeline, pictures: Array, names: Array, batch: int = 20, repeats: int = 5) -> PerturbationResult:
+def compare(
+    pipeline: Pipeline,
+    pictures: Array,
+    names: Array,
+    epsilons: Sequence[float] = EPSILONS,
+    batch: int = 20,
+    repeats: int = 5,
+) -> PerturbationResult:
     """f of the true class while descriptors are replaced, for several ε."""
-    methods = {f"ε = {epsilon:g}": graphlrp.composite("bag-of-words", epsilon=epsilon) for epsilon in EPSILONS}
+    methods = {f"ε = {epsilon:g}": graphlrp.composite("bag-of-words", epsilon=epsilon) for epsilon in epsilons}
     target = np.searchsorted(pipeline.classes_, names)
     order = ("morf", "lerf", "random")
     return perturb_descriptors(pipeline, pictures, methods, target, order=order, batch=batch, repeats=repeats)

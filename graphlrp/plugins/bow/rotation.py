@@ -133,7 +133,9 @@ class Turned:
         # Middles of pixels of an upright area, and which cell they lie in; a product is quicker than looking that up.
         v, u = (grid.ravel() for grid in np.mgrid[:side, :side])
         inside = op.number((v * cells // side * cells + u * cells // side == np.arange(cells**2)[:, None]).astype(float))
-        across, down = (op.Cast(op.Floor(op.number(turned)), to=int(ir.DataType.INT64)) for turned in _turned(u, v, side))
+        # Rounded first, so that on the border between two pixels it is the same one everywhere.
+        offsets = (np.floor(np.round(turned, 6)).astype(np.int16) for turned in _turned(u, v, side))
+        across, down = (op.Cast(op.number(offset), to=int(ir.DataType.INT64)) for offset in offsets)
         table = op.Add(op.Mul(down, width), across)
         shares = op.Reshape(op.Mul(relevance, (cells / side) ** 2), op.integers([-1, cells**2]))
         size = max(1, min(BLOCK, PIXELS // side**2))

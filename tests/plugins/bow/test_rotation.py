@@ -211,7 +211,7 @@ def spread(relevance: Array, found: Descriptors, shape: tuple[int, int], cells: 
         for i in range(4 * size):
             for j in range(4 * size):
                 right, down = turned(j + 0.5 - 2 * size, i + 0.5 - 2 * size, angle)
-                row, column = y + int(np.floor(down)), x + int(np.floor(right))
+                row, column = y + int(np.floor(round(down, 6))), x + int(np.floor(round(right, 6)))
                 pixels[row, column] += own[i * cells // (4 * size), j * cells // (4 * size)] * (cells / (4 * size)) ** 2
     return pixels
 
