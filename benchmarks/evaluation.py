@@ -2,7 +2,8 @@
 
 Needs the networks and pictures of the acceptance suite (``GRAPHLRP_ASSETS``). Networks are explained by LRP and by other methods;
 f is watched while regions are replaced, with noise that is uniform over the range of pixels and with the mean of the picture.
-``--folder`` keeps the scores, so that an interrupted run goes on; ``--picture`` draws the area over the curves relative to random orders.
+``--folder`` keeps the scores, so that an interrupted run goes on; ``--picture`` draws the area over the curves relative to random
+orders.
 
 ``--overhead`` measures what perturbing costs besides the runs of the network.
 """
