@@ -175,11 +175,10 @@ def test_relevance_tells_what_matters() -> None:
         image[:, width // 2 :] += 50 * np.sin((x if kind else y) * 0.9)[:, width // 2 :]
         return np.asarray(image.clip(0, 255))
 
-    labels = np.arange(20) % 2
+    labels = np.arange(14) % 2
     pictures = [picture(kind, *generator.integers(40, 56, 2)) for kind in labels]
     pipeline = make_pipeline(DenseSIFT(4, (3, 4)), DescriptorPCA(8), FisherVector(3, pyramid=((1, 1), (1, 2))), LinearSVC())
-    pipeline.fit(pictures, labels)
-    chosen = [picture for picture, kind in zip(pictures, labels, strict=True) if kind][:4]
+    chosen = [picture for picture, kind in zip(pictures, labels, strict=True) if kind][:3]
     seen = []
     search = GridSearchCV(pipeline, {"linearsvc__C": [1.0]}, cv=2).fit(pictures, labels)
     result = perturb_descriptors(
@@ -191,9 +190,9 @@ def test_relevance_tells_what_matters() -> None:
         repeats=3,
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert result.target.tolist() == [-1] * 4
+    assert result.target.tolist() == [-1] * 3
     assert result.curve("ε = 1").aopc > result.curve("", "random").aopc > result.curve("ε = 1", "lerf").aopc
-    assert seen[-1][0] == seen[-1][1] == 3 * 4 * 3 * (result.settings["steps"] + 1)
+    assert seen[-1][0] == seen[-1][1] == 3 * 3 * 3 * (result.settings["steps"] + 1)
     again = perturb_descriptors(search, chosen[:2], "bag-of-words", batch=10, repeats=2, steps=5, batch_size=3)
     whole = perturb_descriptors(search, chosen[:2], "bag-of-words", batch=10, repeats=2, steps=5)
     np.testing.assert_allclose(again.curve("bag-of-words").scores, whole.curve("bag-of-words").scores, rtol=1e-12)
