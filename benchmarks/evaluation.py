@@ -57,9 +57,9 @@ class Run:
 
 
 RUNS = {
-    "resnet20": Run("ResNet-20, CIFAR-10", 40, 2, 40, 1, 2),
-    "densenet-bc": Run("DenseNet-BC, CIFAR-10", 20, 2, 40, 1, 1),
-    "efficientnet-lite0": Run("EfficientNet-Lite0, ImageNet", 10, 9, 50, 2, 1),
+    "resnet20": Run("ResNet-20, CIFAR-10", 200, 2, 40, 1, 2),
+    "densenet-bc": Run("DenseNet-BC, CIFAR-10", 100, 2, 40, 1, 1),
+    "efficientnet-lite0": Run("EfficientNet-Lite0, ImageNet", 50, 9, 50, 2, 1),
 }
 
 
@@ -135,7 +135,7 @@ def overhead(name: str, run: Run) -> None:
 def main() -> None:
     """Print tables, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=["resnet20", "efficientnet-lite0"], choices=list(RUNS))
+    parser.add_argument("--networks", nargs="+", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--samples", type=int, help="pictures of each network")
     parser.add_argument("--steps", type=int, help="steps for each network")

@@ -11,6 +11,7 @@ import onnx_ir.passes.common as common
 from graphlrp.choices import automatic_composite, check_choices, chosen_policies, named_composite
 from graphlrp.differentiate import differentiator
 from graphlrp.errors import InputError, ModelError
+from graphlrp.ir.axes import layout_of
 from graphlrp.ir.canonical import PassNote
 from graphlrp.ir.emitter import ABSORBED, Emitter
 from graphlrp.ir.graph import MappingGraph, Place, explained_output, find_value, lower
@@ -123,6 +124,7 @@ def compile_explainer(
         list(notes),
         list(graph.removed),
         rows=[_row(place, method.rule_text(place)) for place in graph.places],
+        layout=layout_of(graph.inputs[0]) if len(graph.inputs) == 1 else None,
     )
     plan.edges = _edges(graph, plan)
     for row, place in zip(plan.rows, graph.places, strict=True):

@@ -418,7 +418,7 @@ class Explainer:
             self.features,
             self.classes,
             self.plan.policies["initial"],
-            _layout(self.inputs),
+            self.plan.layout,
             start=start,
         )
 
@@ -624,17 +624,6 @@ def _checked(composite: Any) -> str | Composite:
     if not isinstance(composite, (str, Composite)):
         raise InputError(f"composite must be a name, a Composite or a Rule, not {type(composite).__name__}")
     return composite
-
-
-def _layout(inputs: Mapping[str, ir.Value]) -> str | None:
-    """Axes of the one input, if it has any that are named H and W, as pictures of any size have."""
-    shapes = [value.shape for value in inputs.values() if value.shape is not None]
-    if len(inputs) != 1 or len(shapes) != 1:
-        return None
-    names = [None if isinstance(size, int) else size.value for size in shapes[0]]
-    if names[1:3] != ["H", "W"]:
-        return None
-    return "NHW" if len(names) == 3 else "NHWC"
 
 
 def _note_relevance(model: ir.Model, ledger: Ledger) -> None:

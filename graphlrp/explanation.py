@@ -33,7 +33,7 @@ class Explanation:
         features: names of the features of the input, where the model tells them.
         classes: names of the classes of the output, where the model tells them; of a decision between two, f(x) > 0 speaks for
             the second.
-        layout: axes of pictures, such as ``"NHW"``, where the model names them.
+        layout: axes of ``relevance``, such as ``"NCHW"``, if it can be maps of pictures.
         initial: what relevance started from: ``"value"``, ``"one"`` or ``"contrastive"``.
         start: Σ of the relevance at the explained output, [N]: by default f(x) of the target.
         texts: the texts that were given, if the input are counts of their terms.

@@ -69,6 +69,7 @@ class Plan:
         edges: where data flows: name of a node or explained input -> name of a node or of the explained output, each pair
             once, in the order of the rows. An explained value that bears the name of a node is told apart from it by
             " (input)" or " (output)" behind its name.
+        layout: axes of what is explained, such as ``"NCHW"``, if that is one value that can be pictures.
     """
 
     composite: str
@@ -80,6 +81,7 @@ class Plan:
     verification: str = "not yet verified"
     rows: list[PlanRow] = field(default_factory=list)
     edges: list[tuple[str, str]] = field(default_factory=list)
+    layout: str | None = None
 
     @property
     def sources(self) -> list[str]:

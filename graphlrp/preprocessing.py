@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from scipy.sparse import csr_matrix, load_npz
 
 from graphlrp.errors import InputError
+from graphlrp.ir.axes import layout_of
 
 Array = npt.NDArray[Any]
 
@@ -127,13 +128,13 @@ def read_input(value: ir.Value) -> tuple[str, str, tuple[int, int] | None]:
         InputError: the input does not take pictures.
     """
     shape = list(value.shape) if value.shape is not None else []
-    if len(shape) == 3 and [getattr(size, "value", None) for size in shape[1:]] == ["H", "W"]:
-        return "NHW", "L", None
-    if len(shape) != 4:
+    layout = layout_of(value)
+    if layout == "NHW":
+        return layout, "L", None
+    if layout is None:
         raise InputError(
             f"input {value.name!r} of shape {value.shape} does not take pictures; give arrays (.npy, .npz) or a table (.csv)"
         )
-    layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
     channels, height, width = (shape[3], *shape[1:3]) if layout == "NHWC" else shape[1:]
     size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
     return layout, "L" if channels == 1 else "RGB", size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from scipy.sparse import issparse
 
 from graphlrp.errors import InputError
 from graphlrp.explanation import Explanation
+from graphlrp.files import replacing
 
 Array = npt.NDArray[Any]
 
@@ -140,12 +140,8 @@ def describe(
 
 def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
     """Write a compressed .npz, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".npz")
-    os.close(handle)
     try:
-        np.savez_compressed(name, **arrays)  # type: ignore[arg-type]
-        os.replace(name, path)
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from graphlrp.errors import ModelError
 from graphlrp.ir.emitter import rank
 from graphlrp.ir.passes.standard import permutation
+from graphlrp.layout import layout_of_shape
 
 _CHANNELS_SECOND = frozenset(
     {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "LRN"}
@@ -54,16 +55,34 @@ def axes_of(value: ir.Value) -> Axes:
     if value.shape is None:
         raise ModelError(f"the rank of {value.name!r} is unknown: its shape cannot be inferred, so its positions have no axes")
     axes = rank(value)
-    names = [None if isinstance(size, int) else size.value for size in value.shape or ()]
     if axes < 3:
         return Axes(None, tuple(range(1, axes)), ordered=False)
-    if names[1:3] == ["H", "W"]:
+    if _names_pixels(value):
         channel = 3 if axes == 4 else None
         return Axes(channel, (1, 2), ordered=True)
     traced = _traced(value)
     channel = traced if traced is not None else 1 if axes > 3 else 2
     positions = tuple(axis for axis in range(1, axes) if axis != channel)
     return Axes(channel, positions, ordered=axes > 3 or traced is not None)
+
+
+def layout_of(value: ir.Value) -> str | None:
+    """``"NCHW"``, ``"NHWC"`` or ``"NHW"`` of a value that can be pictures, else None.
+
+    It is read as :func:`axes_of` reads it; where no operator tells, an axis of 1 or 3 entries is that of channels.
+    """
+    if value.shape is None:
+        return None
+    if _names_pixels(value):
+        return {3: "NHW", 4: "NHWC"}.get(rank(value))
+    if rank(value) != 4:
+        return None
+    traced = _traced(value)
+    return {1: "NCHW", 3: "NHWC"}.get(traced) if traced is not None else layout_of_shape(list(value.shape))
+
+
+def _names_pixels(value: ir.Value) -> bool:
+    return [getattr(size, "value", None) for size in (value.shape or ())[1:3]] == ["H", "W"]
 
 
 def _traced(value: ir.Value) -> int | None:

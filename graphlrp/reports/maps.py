@@ -20,7 +20,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from graphlrp.visual.colour import ColourMap, FloatArray, Pixels, relevance_scale
+from graphlrp.visual.colour import ColourMap, FloatArray, Pixels, hexadecimal, relevance_scale
 from graphlrp.visual.page import bar_numbers
 
 LEVELS = 127
@@ -126,11 +126,6 @@ def gradient(colours: ColourMap) -> Markup:
     """The colour map as a CSS gradient, from -1 to 1."""
     steps = ",".join(hexadecimal(colour) for colour in colours(np.linspace(-1, 1, 33)).tolist())
     return Markup(f"linear-gradient(to right,{steps})")
-
-
-def hexadecimal(colour: Sequence[int]) -> str:
-    """``#rrggbb``."""
-    return "#" + "".join(f"{value:02x}" for value in colour)
 
 
 def data_uri(content: bytes, kind: str) -> str:

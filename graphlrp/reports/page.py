@@ -6,7 +6,6 @@ import base64
 import hashlib
 import os
 import re
-import secrets
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from graphlrp.errors import InputError
+from graphlrp.files import replacing
 from graphlrp.visual.colour import COLOUR_MAPS, colour_map
 from graphlrp.visual.typesetting import number
 
@@ -83,19 +83,13 @@ def write(path: str | os.PathLike[str], page: str) -> Path:
     Raises:
         InputError: it cannot be written there.
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Lone surrogates, which names of files may hold, have no UTF-8.
-        unfinished.write_text(page, encoding="utf-8", errors="replace", newline="")
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            # Lone surrogates, which names of files may hold, have no UTF-8.
+            unfinished.write_text(page, encoding="utf-8", errors="replace", newline="")
     except OSError as reason:
         raise InputError(f"cannot write {path}: {reason}") from reason
-    finally:
-        if unfinished.exists():
-            unfinished.unlink()
-    return path
+    return Path(path)
 
 
 def _printable(value: Any) -> Any:

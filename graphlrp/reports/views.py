@@ -13,11 +13,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from graphlrp.reports.maps import SMALL, Scales, heatmap_uri, hexadecimal, overlay_uri, picture_uri
+from graphlrp.reports.maps import SMALL, Scales, heatmap_uri, overlay_uri, picture_uri
 from graphlrp.reports.style import Style
-from graphlrp.visual.colour import FloatArray, Pixels
-from graphlrp.visual.signal import SignalPanel, _exact
-from graphlrp.visual.text import FAINT, TextRelevance, _ink
+from graphlrp.visual.colour import FloatArray, Pixels, hexadecimal, ink
+from graphlrp.visual.signal import SignalPanel
+from graphlrp.visual.text import FAINT, TextRelevance
+from graphlrp.visual.typesetting import exact_number
 
 WASHED_OUT = 99.5
 """Percentile of |R| that gets the full colour in pictures and signals: the few beyond would wash out the rest."""
@@ -182,7 +183,7 @@ class BarsDraft:
         bars = [
             Bar(
                 self.panel.names[k] if self.panel.names else f"feature {k}",
-                _exact(float(self.panel.signal[k])),
+                exact_number(float(self.panel.signal[k])),
                 float(relevance[k]),
                 float(relevance[k]) / scales.largest,
                 hexadecimal(colours[k]),
@@ -240,7 +241,7 @@ class TextDraft:
             faint = abs(value) < FAINT
             for start, end in ends:
                 whole = float(self.text.characters[start:end].sum())
-                look = (None, None) if faint else (hexadecimal(colour), _ink(colour))
+                look = (None, None) if faint else (hexadecimal(colour), ink(colour))
                 parts.append(Part(self.text.text[start:end], whole, relevance / scales.largest, *look))
         unit = "character" if joined else "word"
         return TextView(scales, sides, parts, unit, self.text.note)

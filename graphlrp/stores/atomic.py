@@ -10,7 +10,6 @@ import contextlib
 import errno
 import io
 import os
-import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +17,11 @@ from typing import Any
 
 import h5py
 
+from graphlrp.files import temporary_of
 from graphlrp.stores.journal import JournaledFile, sync_folder
 
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """What file systems say that have no hard links."""
-
-
-def temporary_of(path: Path) -> Path:
-    """Where a file is made before it gets its name; every time another place, for others may make the same file."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
 
 
 @contextlib.contextmanager

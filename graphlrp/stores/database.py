@@ -53,7 +53,7 @@ def begin(
         "settings": settings,
         "begun": datetime.now(UTC).isoformat(timespec="seconds"),
         "initial": explainer.plan.policies["initial"],
-        "layout": samples.layout,
+        "layout": explainer.plan.layout,
         "explained": [unquote(name.removeprefix("relevance/")) for name in record if name.startswith("relevance/")],
         "inputs": [unquote(name.removeprefix("inputs/")) for name in record if name.startswith("inputs/")],
     }

@@ -22,11 +22,7 @@ Array = npt.NDArray[Any]
 
 
 class Samples:
-    """A data set and what is to be known of it.
-
-    Attributes:
-        layout: axes of pictures, once some samples have been explained, if the model names them.
-    """
+    """A data set and what is to be known of it."""
 
     def __init__(
         self, explainer: Explainer, x: Any, target: Any, labels: Any, index: Any, *, keep_inputs: bool, batch_size: int
@@ -36,7 +32,6 @@ class Samples:
         self.count = count(x)
         self.keep_inputs = keep_inputs
         self.batch_size = batch_size
-        self.layout: str | None = None
         self.targets = Targets(target, self.count)
         self._labels = None if labels is None else _per_sample(labels, "labels", self.count)
         self._index = None if index is None else _per_sample(index, "index", self.count)
@@ -78,7 +73,6 @@ class Samples:
         labels = self.labels(piece)
         target = self.targets.of(self.explainer, piece, labels, self.batch_size)
         explanation = self.explainer(piece.x, target, batch_size=self.batch_size)
-        self.layout = explanation.layout
         relevance = explanation.relevance
         if not isinstance(relevance, Mapping):
             relevance = {self.explainer.plan.explained[0]: relevance}

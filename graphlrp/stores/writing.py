@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from graphlrp.errors import InputError
 from graphlrp.explainer import Explainer
-from graphlrp.stores.atomic import temporary_of
+from graphlrp.files import temporary_of
 from graphlrp.stores.batches import pieces
 from graphlrp.stores.columns import Storage
 from graphlrp.stores.database import START_OVER, Writer, begin, readable_errors

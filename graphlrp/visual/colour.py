@@ -106,6 +106,18 @@ def colour_map(name: str | ColourMap) -> ColourMap:
     raise InputError(f"unknown colour map {name!r}, choose one of {', '.join(COLOUR_MAPS)}")
 
 
+def hexadecimal(colour: Sequence[int]) -> str:
+    """``#rrggbb`` of red, green and blue, 0 to 255."""
+    return "#" + "".join(f"{value:02x}" for value in colour)
+
+
+def ink(colour: Sequence[int]) -> str:
+    """Black or white, whichever is told better from a colour (by its luminance, as WCAG defines contrast)."""
+    channels = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in np.asarray(colour) / 255]
+    luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
+    return "#000000" if luminance > 0.179 else "#ffffff"
+
+
 def pixel_relevance(relevance: ArrayLike, layout: str = "NCHW") -> FloatArray:
     """Sum relevance over the channels of every pixel, which keeps the total.
 

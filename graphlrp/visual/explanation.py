@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,44 +20,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix, issparse
 
 from graphlrp.errors import InputError
+from graphlrp.layout import CHANNELS_OF_PICTURES, layout_of_shape
 from graphlrp.visual.colour import Pixels, pixel_relevance
-from graphlrp.visual.figure import Panel, explanation_caption, explanation_figure, save_figure
+from graphlrp.visual.explained import Explained, caption_of, explained_as
+from graphlrp.visual.figure import Panel, explanation_figure, save_figure
 from graphlrp.visual.page import DPI
 from graphlrp.visual.signal import SignalPanel, save_signal_figure, signal_figure
-from graphlrp.visual.typesetting import number
 
 Array = NDArray[Any]
-CHANNELS_OF_PICTURES = (1, 3)
-
-
-class Explained(Protocol):
-    """The part of :class:`graphlrp.Explanation` that is drawn.
-
-    Attributes:
-        relevance: shaped like the input, or {name: relevance} if several inputs are explained; sparse if the input is.
-        output: f(x), [N, ...]. A decision between two classes is one output [N]; above 0 it speaks for the second.
-        target: class indices int64 [N], or class weights shaped like the output.
-        inputs: {name: input}.
-
-    Three more are drawn where they are there: ``features``, names of the D features of an input [N, D], and ``classes``,
-    names of the classes, both None where they have none; and ``initial``, what relevance starts from, ``"value"`` if absent.
-    """
-
-    @property
-    def relevance(self) -> Any:
-        """R."""
-
-    @property
-    def output(self) -> Array:
-        """f(x)."""
-
-    @property
-    def target(self) -> Array:
-        """What was explained."""
-
-    @property
-    def inputs(self) -> Mapping[str, Array]:
-        """x."""
 
 
 def save_explanation(path: str | os.PathLike[str], explanation: Explained, *, dpi: float = DPI, **options: Any) -> Path:
@@ -136,13 +106,13 @@ def explanation_panels(
     layout = layout or getattr(explanation, "layout", None)
     name, relevance, given = _chosen(explanation, input)
     labels = labels if labels is not None else getattr(explanation, "classes", None)
-    explained = [_explained(explanation, sample, labels) for sample in range(relevance.shape[0])]
-    captions = [_caption(explanation, relevance, sample, *explained[sample][:2]) for sample in range(len(explained))]
+    explained = [explained_as(explanation, sample, labels) for sample in range(relevance.shape[0])]
+    captions = [caption_of(explanation, relevance, sample, *explained[sample][:2]) for sample in range(len(explained))]
     for what, values in (("images", images), ("sources", sources)):
         if values is not None and len(values) != len(captions):
             raise InputError(f"{len(values)} {what} for {len(captions)} samples")
     if (relevance.ndim == 4 or layout == "NHW") and not issparse(relevance):
-        layout = layout or _layout(relevance.shape)
+        layout = layout or layout_of_shape(relevance.shape)
         maps = pixel_relevance(relevance, layout)
         shown = _pictures(name, given, layout) if images is None else images
         origins = sources or [""] * len(maps)
@@ -273,11 +243,6 @@ def _feature_names(explanation: Explained, features: Sequence[str] | None, width
     return () if features is None else tuple(features)
 
 
-def _layout(shape: tuple[int, ...]) -> str:
-    first, last = shape[1] in CHANNELS_OF_PICTURES, shape[-1] in CHANNELS_OF_PICTURES
-    return "NHWC" if last and not first else "NCHW"
-
-
 def _pictures(name: str, given: Array | None, layout: str) -> list[Pixels]:
     """The model's input as pictures: black is its smallest value, white its largest, for each sample by itself."""
     if given is None:
@@ -293,32 +258,3 @@ def _pictures(name: str, given: Array | None, layout: str) -> list[Pixels]:
     low, high = values.min(axis=(1, 2, 3), keepdims=True), values.max(axis=(1, 2, 3), keepdims=True)
     span = np.where(high > low, high - low, 1.0)
     return list(np.rint(255 * (values - low) / span).astype(np.uint8))
-
-
-def _explained(explanation: Explained, sample: int, labels: Sequence[str] | None) -> tuple[str, float | None, tuple[str, str]]:
-    """What a sample is explained as, its f(x), and what negative and positive relevance speak for."""
-    target, output = np.asarray(explanation.target), np.asarray(explanation.output)
-    unnamed = ("lowers f(x)", "raises f(x)")
-    indices = target.ndim == 1 and target.dtype.kind in "iu"
-    if indices and output.ndim == 2:
-        index = int(target[sample])
-        name = labels[index] if labels is not None and index < len(labels) else f"class {index}"
-        return name, float(output[sample, index]), (f"against {name}", f"for {name}")
-    if output.ndim == 1 and (indices or np.all(target == 1)):
-        value = float(output[sample])
-        if labels is None or len(labels) != 2:
-            return "output", value, unnamed
-        sign = ">" if value > 0 else "<" if value < 0 else "="
-        return f"{labels[int(value > 0)]}, as f(x) {sign} 0", value, (f"for {labels[0]}", f"for {labels[1]}")
-    if target.shape == output.shape:
-        return "weighted classes", float((output[sample].astype(np.float64) * target[sample]).sum()), unnamed
-    return "", None, unnamed
-
-
-def _caption(explanation: Explained, relevance: Any, sample: int, name: str, value: float | None) -> str:
-    total = float(relevance[sample].sum(dtype=np.float64))
-    if value is None:
-        return f"\N{GREEK CAPITAL LETTER SIGMA}R = {number(total)}"
-    ledger = getattr(explanation, "ledger", None)
-    absorbed = None if ledger is None else float(ledger.absorbed[sample])
-    return explanation_caption(name, value, total, absorbed=absorbed)

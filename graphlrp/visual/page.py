@@ -7,8 +7,6 @@ a figure: everything that matters is passed explicitly. pyplot with its global s
 from __future__ import annotations
 
 import io
-import os
-import secrets
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +18,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from graphlrp.files import replacing
 from graphlrp.visual.colour import ColourMap, Pixels
 from graphlrp.visual.typesetting import NOTE, Face, Line, number, width_of
 
@@ -150,15 +149,9 @@ class Page:
         # Without the salt, the identifiers inside an SVG would be drawn by lot; paths look the same without the font.
         with rc_context({"svg.hashsalt": "graphlrp", "svg.fonttype": "path", "pdf.fonttype": 42}):
             getattr(canvas, f"print_{kind}")(content, metadata=_UNDATED[kind])
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        try:
+        with replacing(path) as unfinished:
             unfinished.write_bytes(content.getbuffer())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return path
+        return Path(path)
 
     def _text(
         self,

@@ -25,6 +25,7 @@ from graphlrp.visual.typesetting import (
     TITLE,
     Line,
     abbreviated,
+    exact_number,
     height_of,
     number,
     shortened,
@@ -393,12 +394,5 @@ def _align(drawings: Sequence[_Bars]) -> None:
 
 def _label(name: str, value: float, width: float) -> str:
     """A name and its value; the name is cut where it is long, the value never."""
-    end = f" = {_exact(value)}"
+    end = f" = {exact_number(value)}"
     return abbreviated(" ".join(name.split()), NOTE, max(width - width_of(end, NOTE), 0.3)) + end
-
-
-def _exact(value: float) -> str:
-    """A feature's value: as people write it up to a million, for it is data and no measure."""
-    if value == round(value) and abs(value) < 1e6:
-        return str(round(value)).replace("-", "\N{MINUS SIGN}")
-    return f"{value:.0f}".replace("-", "\N{MINUS SIGN}") if 1e3 <= abs(value) < 1e6 else number(value)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import html
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,9 @@ from rich.text import Text
 from scipy.sparse import issparse
 
 from graphlrp.errors import InputError
-from graphlrp.visual.colour import ColourMap, FloatArray, colour_map, scaled
-from graphlrp.visual.explanation import Explained, _caption, _explained
+from graphlrp.files import replacing
+from graphlrp.visual.colour import ColourMap, FloatArray, colour_map, hexadecimal, ink, scaled
+from graphlrp.visual.explained import Explained, caption_of, explained_as
 from graphlrp.visual.typesetting import number
 
 FAINT = 0.03
@@ -152,7 +152,7 @@ class TextRelevance:
             if colour is not None and few:
                 style = _basic(float(self.characters[start:end].sum()) / (scale or self.scale))
             elif colour is not None:
-                style = Style(color=_ink(colour), bgcolor=_hex(colour))
+                style = Style(color=ink(colour), bgcolor=hexadecimal(colour))
             result.append(shown[start:end], style)
         return result
 
@@ -182,7 +182,7 @@ class TextRelevance:
             piece = _escaped(self.text[start:end])
             if colour is not None:
                 value = number(float(self.characters[start:end].sum()))
-                piece = f'<span style="background:{_hex(colour)};color:{_ink(colour)}" title="R = {value}">{piece}</span>'
+                piece = f'<span style="background:{hexadecimal(colour)};color:{ink(colour)}" title="R = {value}">{piece}</span>'
             parts.append(piece)
         first, _, rest = self.caption.partition("\n")
         lines = [
@@ -265,7 +265,7 @@ def text_relevance(
         return {names[k] if names is not None else f"feature {k}": value for k, value in sorted(values.items()) if value}
 
     labels = labels if labels is not None else getattr(explanation, "classes", None)
-    explained, value, sides = _explained(explanation, sample, labels)
+    explained, value, sides = explained_as(explanation, sample, labels)
     directed = getattr(explanation, "initial", "value") == "value"
     return TextRelevance(
         text,
@@ -275,7 +275,7 @@ def text_relevance(
         # Terms that cancel each other in a hash do occur.
         frozenset(named({k: value for k, value in absent.items() if k not in weights})),
         _joined(spans) if reader.words else None,
-        _caption(explanation, relevance, sample, explained, value),
+        caption_of(explanation, relevance, sample, explained, value),
         sides if directed else ("", ""),
         title,
     )
@@ -313,16 +313,10 @@ def save_html(path: str | os.PathLike[str], texts: Sequence[TextRelevance] | Tex
         OSError: the file cannot be written.
     """
     page = html_page([texts] if isinstance(texts, TextRelevance) else texts, **options)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
+    with replacing(path) as unfinished:
         # Lone surrogates, which a text may hold, have no UTF-8.
         unfinished.write_text(page, encoding="utf-8", errors="replace", newline="")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
+    return Path(path)
 
 
 _SECTION = "font:14px/1.5 system-ui,sans-serif;color:#1a1a1a;background:#ffffff;margin:0 0 28px;padding:2px"
@@ -334,7 +328,7 @@ _NOTE = "margin:4px 0 0;font-size:12px;color:#5a5a5a"
 
 def _html_legend(colours: ColourMap, scale: float, sides: tuple[str, str], unit: str) -> str:
     """A colour bar with its ends."""
-    steps = ",".join(_hex(tuple(colour)) for colour in colours(np.linspace(-1, 1, 17)).tolist())
+    steps = ",".join(hexadecimal(tuple(colour)) for colour in colours(np.linspace(-1, 1, 17)).tolist())
     low, high = (f"{number(end)} {_escaped(side)}".strip() for end, side in zip((-scale, scale), sides, strict=True))
     bar = (
         f"display:inline-block;width:140px;height:10px;margin:0 6px;border:1px solid #b4b4b4;vertical-align:middle;"
@@ -349,7 +343,7 @@ def _legend(scale: float, sides: tuple[str, str], *, few: bool) -> Text:
     result = Text(f"{low} ")
     for value in np.linspace(-1, 1, 15).tolist():
         colour = tuple(colour_map(COLOURS)(value).tolist())
-        result.append(" ", _basic(value) if few else Style(bgcolor=_hex(colour)))
+        result.append(" ", _basic(value) if few else Style(bgcolor=hexadecimal(colour)))
     return result.append(f" {high}")
 
 
@@ -395,17 +389,6 @@ def _joined(spans: Sequence[Span]) -> tuple[tuple[int, int], ...]:
         else:
             result.append((start, end))
     return tuple(result)
-
-
-def _ink(colour: Sequence[int]) -> str:
-    """Black or white, whichever is told better from a colour (by its luminance, as WCAG defines contrast)."""
-    channels = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in np.asarray(colour) / 255]
-    luminance = 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2]
-    return "#000000" if luminance > 0.179 else "#ffffff"
-
-
-def _hex(colour: Sequence[int]) -> str:
-    return "#" + "".join(f"{value:02x}" for value in colour)
 
 
 def _escaped(text: str) -> str:

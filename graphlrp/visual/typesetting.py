@@ -119,6 +119,13 @@ def number(value: float) -> str:
     return mantissa.replace("-", "\N{MINUS SIGN}") + power
 
 
+def exact_number(value: float) -> str:
+    """A feature's value: as people write it up to a million, for it is data and no measure."""
+    if value == round(value) and abs(value) < 1e6:
+        return str(round(value)).replace("-", "\N{MINUS SIGN}")
+    return f"{value:.0f}".replace("-", "\N{MINUS SIGN}") if 1e3 <= abs(value) < 1e6 else number(value)
+
+
 @functools.cache
 def _measuring_renderer() -> Any:
     """Measures only; its high resolution keeps rounding to whole pixels out of the measure."""

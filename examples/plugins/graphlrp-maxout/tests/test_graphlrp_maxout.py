@@ -108,7 +108,7 @@ def test_epsilon_of_the_composite(epsilon):
 @pytest.mark.parametrize("rule", [graphlrp.Gamma(), graphlrp.Pass()])
 def test_other_rules_do_not_fit(rule):
     """A rule for linear neurons that is not ε is refused, and not replaced in silence."""
-    with pytest.raises(graphlrp.RuleError, match="no mapping that takes .* is selected by family.maxout."):
+    with pytest.raises(graphlrp.RuleError, match=r"no mapping that takes .* is selected by family\(maxout\)"):
         graphlrp.load(maxout_model(pieces=PIECES), "epsilon", rules=[(graphlrp.select.family("maxout"), rule)])
 
 
