@@ -139,6 +139,7 @@ def explanation_section(
         "samples": samples,
         "kinds": sorted({view.kind for part in parts for views in part.views for _, view in views}),
         "several": len(named) > 1,
+        "accounted": any(summary.absorbed is not None for part in parts for summary in part.summaries),
         "ledgers": ledgers,
         "gradient": gradient(style.colours),
     }
