@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 from PIL import Image
+from scipy.sparse import save_npz
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -196,6 +197,72 @@ def test_evaluate_goes_on_where_it_stopped(folder: Path, monkeypatch: pytest.Mon
     assert resumed.exit_code == 0, resumed.output
     other = run(*command[:-1], folder / "other")
     assert resumed.output.replace(str(folder / "out"), "") == other.output.replace(str(folder / "other"), "")
+
+
+DOCUMENTS = ["the cat sat on the mat", "a dog ate my food and slept", "cats purr", "my dog barks at cats"] * 2
+
+
+def test_evaluate_deletes_terms_of_texts(tmp_path: Path) -> None:
+    pipeline = make_pipeline(TfidfVectorizer(), LinearSVC()).fit(DOCUMENTS, ["cat", "dog"] * 4)
+    joblib.dump(pipeline, tmp_path / "text.joblib")
+    lines = ["My <b>dog</b> purrs", "cats and dogs", "", "the cat barks at food", "unknown words", "a dog, a cat"]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    texts = [line for line in lines if line]
+    explainer = graphlrp.load(pipeline, "basic")
+    expected = evaluation.perturb(explainer, texts, {"basic": explainer}, order=("morf", "lerf", "random"), repeats=3)
+    save_npz(tmp_path / "counts.npz", explainer.reader(texts))
+    orders = ("--order", "morf", "--order", "lerf", "--order", "random", "--repeats", 3, "--method", "basic", "--trust")
+    for inputs, place in ((("lines.txt", "--lines"), "texts"), (("counts.npz",), "counts")):
+        arguments = (tmp_path / "text.joblib", tmp_path / inputs[0], *inputs[1:])
+        result = run("evaluate", *arguments, *orders, "-o", tmp_path / place)
+        assert result.exit_code == 0, result.output
+        assert expected.table() in result.output and "filling Deletion" in result.output
+        found = evaluation.read_result(tmp_path / place / "perturbation.h5")
+        for mine, other in zip(found.curves, expected.curves, strict=True):
+            np.testing.assert_allclose(mine.scores, other.scores, rtol=1e-5, atol=1e-6)
+        page = page_at(tmp_path / place / "report.html")
+        assert [heading.words for heading in page.all("h2")] == ["Perturbation", "What the methods say of 4 of 5 samples"]
+        assert len(page.all("section", "cell")) == 4
+        shown = [element.text for element in page.all("div", "text")]
+        assert shown == (texts[:4] if place == "texts" else [])
+    only = run("evaluate", *arguments[:1], tmp_path / "lines.txt", *orders, "-o", tmp_path / "one")
+    assert only.exit_code == 0 and "1 sample(s)" in only.output
+    wrong = run("evaluate", *arguments, *orders, "--region", 3, "-o", tmp_path / "other")
+    assert wrong.exit_code == 2 and "every one of the terms that a sample has is a region" in wrong.output
+    assert not (tmp_path / "other").exists()
+
+
+def test_evaluate_takes_pictures_that_differ_in_size(tmp_path: Path) -> None:
+    onnx.save(any_size_network(), tmp_path / "model.onnx")
+    generator = np.random.default_rng(0)
+    pixels = [generator.integers(0, 256, (12 + n % 3, 14 - n % 2, 3), dtype=np.uint8) for n in range(5)]
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    options = ("--region", 4, "--repeats", 2, "--method", "epsilon", *SCALING, "-o", tmp_path / "out")
+    result = run("evaluate", tmp_path / "model.onnx", *files, *options)
+    assert result.exit_code == 0, result.output
+    x = [((picture.astype(np.float64) - 127.5) / 127.5).transpose(2, 0, 1).astype(np.float32) for picture in pixels]
+    expected = evaluation.perturb(tmp_path / "model.onnx", x, "epsilon", region=4, repeats=2)
+    assert expected.table() in result.output
+    page = page_at(tmp_path / "out" / "report.html")
+    assert len(page.all("section", "cell")) == 4
+
+
+def test_evaluate_takes_the_array_of_the_only_input(folder: Path) -> None:
+    options = ("--region", 8, "--repeats", 1, "--order", "morf")
+    np.save(folder / "x.npy", pictures(folder)[:2])
+    np.savez(folder / "one.npz", input=pictures(folder)[:2])
+    np.savez(folder / "two.npz", input=pictures(folder)[:2], mask=np.ones((2, 1)))
+    tables = []
+    for name in ("x.npy", "one.npz"):
+        result = run("evaluate", folder / "model.onnx", folder / name, *options, "-o", folder / f"out-{name}")
+        assert result.exit_code == 0, result.output
+        tables.append(result.output.partition("wrote")[0])
+    assert tables[0] == tables[1]
+    two = run("evaluate", folder / "model.onnx", folder / "two.npz", *options, "-o", folder / "out")
+    assert two.exit_code == 2 and "several (input, mask): in Python, graphlrp.evaluation.perturb takes a function" in two.output
+    assert not (folder / "out").exists()
 
 
 # relevance

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import numpy.typing as npt
 
 from graphlrp.cli.inputs import Samples, read_labels, read_samples
@@ -25,6 +24,8 @@ from graphlrp.cli.results import check_folder
 from graphlrp.errors import InputError
 from graphlrp.evaluation.filling import FILLINGS
 from graphlrp.evaluation.perturber import ORDERS
+from graphlrp.evaluation.reading import check_samples
+from graphlrp.evaluation.watched import SCORES
 from graphlrp.explainer import Explainer
 
 Array = npt.NDArray[Any]
@@ -55,17 +56,20 @@ SHOWN = 4
     show_default=True,
     help="Most or least relevant regions first, or any. [repeatable]",
 )
-@click.option("--region", metavar="N or HxW", help="Size of the regions. [default: 9 for pictures, else 1]")
+@click.option("--region", metavar="N or HxW", help="Size of the regions. [default: 9 for pictures, else 1; of texts, terms]")
 @click.option("--steps", type=click.IntRange(1), help="How many are replaced. [default: 100, or all if there are fewer]")
 @click.option(
     "--filling",
-    default="uniform",
-    show_default=True,
     metavar="NAME or NUMBER,...",
-    help=f"What they are replaced with: {', '.join(FILLINGS)}, or a number, one or one per channel.",
+    help=f"What they are replaced with: {', '.join(FILLINGS)}, or a number, one or one per channel. [default: uniform; terms of"
+    " texts, and features of sparse samples, are deleted]",
 )
 @click.option("--repeats", default=10, show_default=True, type=click.IntRange(1), help="Of what is random.")
-@click.option("--score", type=click.Choice(["output", "probability"]), default="output", show_default=True)
+@click.option(
+    "--score",
+    type=click.Choice(SCORES),
+    help="What is watched. [default: the decision where one number decides between two classes, else the output]",
+)
 @click.option("--seed", default=0, show_default=True, help="Of everything that is random.")
 @click.option("--target", type=int, help="Class to explain and to watch. [default: that with the highest f(x)]")
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted run has left in the folder.")
@@ -80,9 +84,9 @@ def evaluate(
     orders: tuple[str, ...],
     region: str | None,
     steps: int | None,
-    filling: str,
+    filling: str | None,
     repeats: int,
-    score: str,
+    score: str | None,
     seed: int,
     target: int | None,
     resume: bool,
@@ -95,7 +99,8 @@ def evaluate(
     """Replace what methods call relevant in INPUTS, step by step, and watch what MODEL says.
 
     The sooner f(x) falls, the better the method knows what matters. Inputs are read as by explain; of a table, all rows are
-    taken.
+    taken, and of texts with --lines all lines. Of texts, terms are deleted. Pictures may differ in size where the model takes
+    any; regions have the same size in all of them.
 
     Writes the curves (curves.png), the page (report.html), and the scores of every sample (perturbation.h5), which are kept as
     they come: with --resume an interrupted run goes on.
@@ -115,10 +120,10 @@ def evaluate(
     explainers = dict(zip(names, load_explainers(model, names, **options), strict=True))
     first = next(iter(explainers.values()))
     samples = read_samples(inputs, first, chosen, everything=True)
-    x = _array(samples.x)
-    # What is wrong with the samples shows before anything is written.
-    first.predict(x[:1])
-    folder.mkdir(parents=True, exist_ok=True)
+    x = _single(samples.x, first)
+    count = check_samples(x)
+    # What is wrong with the samples shows before it takes long. One number per sample has no class to choose.
+    single = first.predict(x[:1]).shape[1:] in ((), (1,))
     result = perturb(
         first,
         x,
@@ -138,9 +143,9 @@ def evaluate(
     result.save_plot(folder / "curves.png")
     page.add(result)
     page.add(
-        {name: explainer(x[:SHOWN], _targets(result.target[:SHOWN])) for name, explainer in explainers.items()},
-        f"What the methods say of {min(SHOWN, len(x))} of {len(x)} samples" if len(x) > SHOWN else "What the methods say",
-        **_shown(samples, labels, first, len(x)),
+        {name: explainer(x[:SHOWN], None if single else result.target[:SHOWN]) for name, explainer in explainers.items()},
+        f"What the methods say of {SHOWN} of {count} samples" if count > SHOWN else "What the methods say",
+        **_shown(samples, labels, first, count),
         class_axis=options["class_axis"],
     )
     written = page.save(folder / "report.html")
@@ -148,21 +153,16 @@ def evaluate(
     click.echo(f"wrote {folder / 'curves.png'}, {written} and {scores}")
 
 
-def _array(x: Any) -> Array:
-    if not isinstance(x, np.ndarray):
-        what = (
-            f"samples of {len(x)} shapes or texts"
-            if isinstance(x, list)
-            else "several inputs"
-            if isinstance(x, dict)
-            else "sparse samples"
-        )
-        raise InputError(f"evaluate replaces parts of one array of samples of the same shape; these are {what}")
-    return x
-
-
-def _targets(target: Array) -> Array | None:
-    return None if np.any(target < 0) else target
+def _single(x: Any, explainer: Explainer) -> Any:
+    """The samples of the one input there is."""
+    if not isinstance(x, dict):
+        return x
+    if len(x) == 1 and list(x) == list(explainer.inputs):
+        return next(iter(x.values()))
+    raise InputError(
+        f"evaluate perturbs a model's only input, and these are several ({', '.join(x)}): in Python, graphlrp.evaluation.perturb"
+        " takes a function of the one to perturb as the model, and methods as functions or arrays"
+    )
 
 
 def _shown(samples: Samples, labels: list[str] | None, explainer: Explainer, count: int) -> dict[str, Any]:
@@ -185,8 +185,8 @@ def _size(text: str | None) -> int | tuple[int, ...] | None:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _filling(text: str) -> Any:
-    if text in FILLINGS:
+def _filling(text: str | None) -> Any:
+    if text is None or text in FILLINGS:
         return text
     try:
         numbers = [float(part) for part in text.split(",")]

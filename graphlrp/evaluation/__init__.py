@@ -9,7 +9,7 @@ from graphlrp.evaluation.filling import Blur, Constant, Filling, Flip, Mean, Uni
 from graphlrp.evaluation.localisation import outside_inside_ratio, pointing_game, relevance_mass, relevance_rank
 from graphlrp.evaluation.perturbation import perturb, perturbed
 from graphlrp.evaluation.randomisation import RandomisationResult, randomise_parameters
-from graphlrp.evaluation.result import Curve, PerturbationResult, RelativeCurve
+from graphlrp.evaluation.result import Curve, PerturbationResult, RelativeCurve, ResultRow
 from graphlrp.evaluation.storage import read_result
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "PerturbationResult",
     "RandomisationResult",
     "RelativeCurve",
+    "ResultRow",
     "Uniform",
     "continuity",
     "outside_inside_ratio",

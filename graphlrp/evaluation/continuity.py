@@ -12,10 +12,12 @@ import numpy.typing as npt
 from scipy.ndimage import shift
 
 from graphlrp.errors import InputError
-from graphlrp.evaluation.layout import Layout
+from graphlrp.evaluation.arrays import ArraySamples
+from graphlrp.evaluation.reading import check_samples
 from graphlrp.evaluation.result import mean_interval
-from graphlrp.evaluation.subject import Subject, check_samples, choose_target, named_methods
+from graphlrp.evaluation.subject import Method, Subject, named_methods
 from graphlrp.evaluation.tables import text_table, with_margin
+from graphlrp.evaluation.watched import choose_target
 
 Array = npt.NDArray[Any]
 
@@ -57,7 +59,7 @@ class ContinuityResult:
 
 def continuity(
     model: Any,
-    x: Array,
+    x: Any,
     methods: Any,
     target: Any = None,
     *,
@@ -77,7 +79,8 @@ def continuity(
 
     Args:
         model: an Explainer, what ``graphlrp.load`` takes, or a function.
-        x: samples [N, ...].
+        x: samples [N, ...], or a list of arrays that differ in shape; no sparse samples, for there is little between a term that
+            occurs and one that does not.
         methods: as for ``perturb``, except arrays.
         target: class to explain, one or one per sample; by default that with the highest f(x).
         noise: standard deviation of Gaussian noise, in units of the input.
@@ -90,51 +93,66 @@ def continuity(
         **options: for ``graphlrp.load``.
 
     Raises:
-        InputError: arguments out of range, methods given as arrays.
+        InputError: arguments out of range, methods given as arrays, texts or other sparse samples.
     """
     if noise is not None and translation is not None:
         raise InputError("give either noise or translation, not both")
-    check_samples(x)
+    count = check_samples(x)
     subject = Subject(model, options, batch_size)
-    compiled = [subject.method(name, method, len(x)) for name, method in named_methods(methods).items()]
+    compiled = [subject.method(name, method, count) for name, method in named_methods(methods).items()]
     arrays = [method.name for method in compiled if method.explain is None]
     if arrays:
         raise InputError(f"{', '.join(arrays)}: an array says nothing of other inputs; give a method that explains them")
-    x = subject.inputs(x)
-    axes = subject.layout(x, layout)
-    targets = choose_target(target, subject.predict(x))
+    given = subject.samples(x, layout)
+    if not isinstance(given, ArraySamples):
+        raise InputError(
+            "texts and other sparse samples do not change a little: a term is there or is not. Delete terms (perturb), or"
+            " randomise the model (randomise_parameters)"
+        )
+    everything = slice(0, count)
+    targets = choose_target(target, subject.predict(given.taken(everything)))
     if translation is None:
-        size = float(x.std()) / 100 if noise is None else float(noise)
+        size = given.deviation() / 100 if noise is None else float(noise)
         if not (np.isfinite(size) and size > 0 and samples >= 1):
             raise InputError(f"noise={noise} and samples={samples}: give a positive standard deviation and at least one sample")
-        others = _noisy(x, size, samples, seed)
+        others = _noisy(given, size, samples, seed)
     else:
-        others = _moved(x, translation, axes)
-    everything = slice(0, len(x))
-    original = [method.relevance(x, targets, everything, axes).reshape(len(x), -1) for method in compiled]
-    ratio = np.zeros((len(compiled), len(x)))
+        others = _moved(given, translation)
+
+    def maps(method: Method, of: ArraySamples) -> list[Array]:
+        return [own.reshape(1, -1) for own in method.relevance(of, targets, everything)]
+
+    original = [maps(method, given) for method in compiled]
+    ratio = np.zeros((len(compiled), count))
     for other in others:
-        distance = np.linalg.norm((other.astype(np.float64) - x).reshape(len(x), -1), axis=1)
+        distance = np.array([_distance(other[number], given[number]) for number in range(count)])
         if not (distance > 0).all():
             raise InputError(f"sample(s) {np.flatnonzero(distance == 0)[:10].tolist()} do not change: give more noise or others")
         for row, method in enumerate(compiled):
-            maps = method.relevance(other, targets, everything, axes).reshape(len(x), -1)
-            ratio[row] = np.maximum(ratio[row], np.abs(maps - original[row]).sum(1) / distance)
-    magnitude = np.stack([np.abs(maps).sum(1) for maps in original])
+            pairs = zip(maps(method, other), original[row], strict=True)
+            change = np.array([np.abs(after - before).sum(1)[0] for after, before in pairs])
+            ratio[row] = np.maximum(ratio[row], change / distance)
+    magnitude = np.array([[np.abs(own).sum(1)[0] for own in of_method] for of_method in original])
     return ContinuityResult(tuple(method.name for method in compiled), ratio, magnitude)
 
 
-def _noisy(x: Array, size: float, samples: int, seed: int) -> Iterator[Array]:
-    for number in range(samples):
-        generator = np.random.default_rng([seed, number])
-        yield (x + size * generator.standard_normal(x.shape)).astype(x.dtype)
+def _distance(other: Array, sample: Array) -> float:
+    return float(np.linalg.norm((other.astype(np.float64) - sample).reshape(1, -1), axis=1)[0])
 
 
-def _moved(x: Array, most: int, axes: Layout) -> Iterator[Array]:
+def _noisy(x: ArraySamples, size: float, samples: int, seed: int) -> Iterator[ArraySamples]:
+    for repeat in range(samples):
+        generator = np.random.default_rng([seed, repeat])
+        every = (x[number] for number in range(len(x)))
+        yield x.changed([(one + size * generator.standard_normal(one.shape)).astype(one.dtype) for one in every])
+
+
+def _moved(x: ArraySamples, most: int) -> Iterator[ArraySamples]:
+    axes = x.layout(0)
     if most < 1 or not axes.pictorial:
         raise InputError(f"translation={most} of {axes.axes}: pictures are moved by at least one pixel")
     for step, directions in itertools.product(range(1, most + 1), itertools.product((-1, 0, 1), repeat=2)):
         if any(directions):
             moves: dict[str, int] = dict(zip("HW", (step * direction for direction in directions), strict=True))
-            by: Sequence[int] = [moves.get(letter, 0) for letter in axes.axes]
-            yield shift(x, by, order=0, mode="nearest")
+            by: Sequence[int] = [moves.get(letter, 0) for letter in axes.axes[1:]]
+            yield x.changed([shift(x[number], by, order=0, mode="nearest") for number in range(len(x))])

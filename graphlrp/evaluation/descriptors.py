@@ -16,7 +16,8 @@ from graphlrp.errors import InputError
 from graphlrp.evaluation.perturber import ORDERS
 from graphlrp.evaluation.regions import most_relevant_first
 from graphlrp.evaluation.result import RANDOM_ORDER, Curve, PerturbationResult
-from graphlrp.evaluation.subject import choose_target, named_methods, read_score
+from graphlrp.evaluation.subject import named_methods
+from graphlrp.evaluation.watched import Score, Watched, choose_watched
 from graphlrp.explainer import Explainer, load
 from graphlrp.ir.source import Source
 from graphlrp.plugins.bow.descriptors import Descriptors
@@ -44,7 +45,7 @@ def perturb_descriptors(
     batch: int = 100,
     steps: int | None = None,
     repeats: int = 5,
-    score: str | Callable[[Array, Array], Array] = "output",
+    score: Score = None,
     seed: int = 0,
     batch_size: int = 32,
     progress: Progress = False,
@@ -95,23 +96,24 @@ def perturb_descriptors(
     fewest = min(len(image) for image in described)
     steps = _read_steps(steps, batch, fewest)
     outputs = model.decide(np.stack([model.vector(image).ravel() for image in described]))
-    targets = choose_target(target, outputs)
+    watched = choose_watched(score, target, outputs, model.classes)
     # Random orders ask no method.
     named = {} if orders == ("random",) else named_methods(methods)
     asked = [order for order in orders if order != "random"]
     curves = [(name, kind) for name in named for kind in asked] + [(RANDOM_ORDER, "random")] * ("random" in orders)
     explained = {name: model.explanations(name, method, described, options) for name, method in named.items()}
-    run = _Run(model, read_score(score), batch, steps, repeats, batch_size, seed)
+    run = _Run(model, watched, batch, steps, repeats, batch_size, seed)
     scores = np.empty((len(curves), len(described), repeats, steps + 1))
     bar = _Bar(progress, scores.size)
     for number, (image, picture) in enumerate(zip(described, images, strict=True)):
         relevance = {
-            name: _checked(name, explain(number, picture, targets[number]), image) for name, explain in explained.items()
+            name: watched.signs[number] * _checked(name, explain(number, picture, watched.explained[number]), image)
+            for name, explain in explained.items()
         }
         for place, (name, kind) in enumerate(curves):
             for repeat in range(repeats):
                 rows = run.rows(kind, relevance.get(name), len(image), number, repeat)
-                scores[place, number, repeat] = run.scores(image, rows, number, repeat, targets[number])
+                scores[place, number, repeat] = run.scores(image, rows, number, repeat, watched.classes[number])
                 bar.update(steps + 1)
     bar.close()
     counts = sorted({len(image) for image in described})
@@ -123,12 +125,12 @@ def perturb_descriptors(
         "repeats": repeats,
         "seed": seed,
         "filling": f"samples of {len(model.encoding.weights_)} Gaussians",
-        "score": score if isinstance(score, str) else getattr(score, "__qualname__", type(score).__name__),
+        "score": watched.name,
         "orders": list(orders),
         "methods": list(named),
     }
     found = zip(curves, scores, strict=True)
-    return PerturbationResult(tuple(Curve(name, kind, array) for (name, kind), array in found), targets, settings)
+    return PerturbationResult(tuple(Curve(name, kind, array) for (name, kind), array in found), watched.classes, settings)
 
 
 def replacements(encoding: FisherVector, count: int, seed: int, number: int, repeat: int) -> Array:
@@ -211,6 +213,12 @@ class FisherModel:
 
         return explain
 
+    @property
+    def classes(self) -> list[str] | None:
+        """Names of the predictor's classes, None if it has none."""
+        classes = getattr(self.pipeline, "classes_", None)
+        return None if classes is None else [str(name) for name in classes]
+
     @cached_property
     def _source(self) -> tuple[Source, str]:
         """The graph of the pipeline, and the name of the descriptors that the Fisher vector takes."""
@@ -225,7 +233,7 @@ class _Run:
     """One call of ``perturb_descriptors``."""
 
     model: FisherModel
-    watch: Callable[[Array, Array], Array]
+    watched: Watched
     batch: int
     steps: int
     repeats: int
@@ -260,10 +268,7 @@ class _Run:
         return np.concatenate(found)
 
     def _watched(self, states: Sequence[Array], target: int) -> Array:
-        values = np.asarray(self.watch(self.model.decide(np.stack(states)), np.full(len(states), target)), np.float64)
-        if values.shape != (len(states),) or not np.isfinite(values).all():
-            raise InputError(f"the score must be {len(states)} finite number(s), one per vector, not of shape {values.shape}")
-        return values
+        return np.asarray(self.watched(self.model.decide(np.stack(states)), np.full(len(states), target)), np.float64)
 
 
 class _Bar:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,17 @@ Array = npt.NDArray[Any]
 Numbers = float | Sequence[float] | Array | None
 
 
+class Data(Protocol):
+    """All samples, as far as fillings take something from them."""
+
+    @property
+    def layouts(self) -> Sequence[Layout]:
+        """Their layouts, those that differ; the axes and channels of all are the same."""
+
+    def per_channel(self, function: Callable[..., Any]) -> list[float]:
+        """``np.min``, ``np.max`` or ``np.mean`` of all numbers of every channel."""
+
+
 @dataclass(frozen=True)
 class Filling:
     """Makes replacements of samples. Subclass it as a frozen dataclass, one field per parameter.
@@ -31,8 +42,8 @@ class Filling:
 
     random: ClassVar[bool] = False
 
-    def prepared(self, x: Array, layout: Layout) -> Filling:
-        """The filling with everything that it takes from the data, given all samples [N, ...]; checks its parameters."""
+    def prepared(self, data: Data) -> Filling:
+        """The filling with everything that it takes from all samples; checks its parameters."""
         return self
 
     def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
@@ -63,9 +74,9 @@ class Uniform(Filling):
     high: Numbers = None
     random: ClassVar[bool] = True
 
-    def prepared(self, x: Array, layout: Layout) -> Filling:
+    def prepared(self, data: Data) -> Filling:
         """The bounds, as far as they are not given."""
-        return _with_bounds(self, x, layout)
+        return _with_bounds(self, data)
 
     def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
         """Noise shaped like the sample."""
@@ -85,9 +96,9 @@ class Constant(Filling):
 
     value: Numbers = 0.0
 
-    def prepared(self, x: Array, layout: Layout) -> Filling:
+    def prepared(self, data: Data) -> Filling:
         """Itself."""
-        layout.by_channel(self.value, "value")
+        data.layouts[0].by_channel(self.value, "value")
         return self
 
     def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
@@ -105,15 +116,15 @@ class Mean(Filling):
 
     of: str = "image"
 
-    def prepared(self, x: Array, layout: Layout) -> Filling:
+    def prepared(self, data: Data) -> Filling:
         """Itself, or the constant that the mean of all samples is."""
         if self.of not in ("image", "data"):
             raise InputError(f"the mean of {self.of!r} has no meaning: choose 'image' or 'data'")
-        return self if self.of == "image" else Constant(_per_channel(np.mean, x, layout))
+        return self if self.of == "image" else Constant(data.per_channel(np.mean))
 
     def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
         """The mean of the sample."""
-        return layout.by_channel(_per_channel(np.mean, sample[None], layout), "mean")
+        return layout.by_channel(per_channel(np.mean, sample[None], layout), "mean")
 
 
 @dataclass(frozen=True)
@@ -121,25 +132,30 @@ class Blur(Filling):
     """The sample blurred as a whole, by a Gaussian along all axes of places; edges are continued.
 
     Attributes:
-        sigma: standard deviation in places; by default a twentieth of the shortest axis.
+        sigma: standard deviation in places; by default a twentieth of the sample's shortest axis.
     """
 
     sigma: float | None = None
 
-    def prepared(self, x: Array, layout: Layout) -> Filling:
-        """With its standard deviation."""
+    def prepared(self, data: Data) -> Filling:
+        """With its standard deviation; where samples differ in shape, each has its own."""
+        layout = data.layouts[0]
         if len(layout.axes.replace("C", "")) == 2 and layout.axes[-1] == "D":
             raise InputError("features have no neighbours, so they cannot be blurred: choose another filling")
-        sigma = min(layout.places) / 20 if self.sigma is None else self.sigma
+        if self.sigma is None and len(data.layouts) > 1:
+            return self
+        sigma = self._sigma(layout)
         if not (np.isfinite(sigma) and sigma > 0):
             raise InputError(f"sigma={self.sigma} of a blur must be positive")
         return replace(self, sigma=float(sigma))
 
     def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
         """The blurred sample."""
-        assert self.sigma is not None
-        sigmas = [0.0 if letter == "C" else self.sigma for letter in layout.axes[1:]]
+        sigmas = [0.0 if letter == "C" else self._sigma(layout) for letter in layout.axes[1:]]
         return np.asarray(gaussian_filter(sample.astype(np.float64), sigmas, mode="nearest"))
+
+    def _sigma(self, layout: Layout) -> float:
+        return min(layout.places) / 20 if self.sigma is None else self.sigma
 
 
 @dataclass(frozen=True)
@@ -154,9 +170,9 @@ class Flip(Filling):
     low: Numbers = None
     high: Numbers = None
 
-    def prepared(self, x: Array, layout: Layout) -> Filling:
+    def prepared(self, data: Data) -> Filling:
         """The bounds, as far as they are not given."""
-        return _with_bounds(self, x, layout)
+        return _with_bounds(self, data)
 
     def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
         """The flipped sample."""
@@ -183,6 +199,15 @@ class Function(Filling):
         return {"filling": "Function", "function": getattr(self.function, "__qualname__", type(self.function).__name__)}
 
 
+@dataclass(frozen=True)
+class Deletion(Constant):
+    """Features of sparse samples, such as the terms of a text, become absent."""
+
+    def settings(self) -> dict[str, Any]:
+        """Its name; there is nothing else to say."""
+        return {"filling": "Deletion"}
+
+
 FILLINGS: dict[str, Filling] = {
     "uniform": Uniform(),
     "mean": Mean(),
@@ -194,11 +219,13 @@ FILLINGS: dict[str, Filling] = {
 
 
 def read_filling(filling: Any) -> Filling:
-    """A filling by name, itself, a constant (number, or numbers per channel), or a function.
+    """A filling by name, itself, a constant (number, or numbers per channel), or a function; None is uniform noise.
 
     Raises:
         InputError: it is none of these.
     """
+    if filling is None:
+        return Uniform()
     if isinstance(filling, Filling):
         return filling
     if isinstance(filling, str):
@@ -217,6 +244,18 @@ def read_filling(filling: Any) -> Filling:
         ) from None
 
 
+def read_deletion(filling: Any, word: str) -> Filling:
+    """The filling of sparse samples: none, or the constant 0.
+
+    Raises:
+        InputError: another one.
+    """
+    found = Constant(0.0) if filling is None else read_filling(filling)
+    if type(found) not in (Constant, Deletion) or np.any(np.asarray(found.value) != 0):  # type: ignore[attr-defined]
+        raise InputError(f"filling={filling!r}: {word} of sparse samples can be deleted only; leave filling out, or give 0")
+    return Deletion()
+
+
 def fill(filling: Filling, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
     """A whole replacement of a sample, in its shape and type.
 
@@ -230,21 +269,26 @@ def fill(filling: Filling, sample: Array, layout: Layout, generator: np.random.G
         raise InputError(f"the filling gives shape {list(values.shape)} for a sample of shape {list(sample.shape)}") from None
     result = whole.astype(sample.dtype)
     if not np.isfinite(whole).all() or (sample.dtype.kind in "iu" and not np.array_equal(result, whole)):
-        raise InputError(f"the filling gives numbers that an input of {sample.dtype} cannot hold, such as {np.ravel(whole)[0]}")
+        raise InputError(
+            f"the filling gives numbers that an input of {sample.dtype} cannot hold, such as {np.ravel(whole)[0]:.6g}: give"
+            " samples of floating-point numbers, if the model takes them, or another filling"
+        )
     return result
 
 
-def _with_bounds(filling: Uniform | Flip, x: Array, layout: Layout) -> Filling:
-    low = _per_channel(np.min, x, layout) if filling.low is None else filling.low
-    high = _per_channel(np.max, x, layout) if filling.high is None else filling.high
-    if np.any(layout.by_channel(low, "low") > layout.by_channel(high, "high")):
-        raise InputError(f"the range of the input is empty: low={low}, high={high}")
-    return replace(filling, low=low, high=high)
-
-
-def _per_channel(function: Callable[..., Any], x: Array, layout: Layout) -> list[float]:
+def per_channel(function: Callable[..., Any], x: Array, layout: Layout) -> list[float]:
+    """``np.min``, ``np.max`` or ``np.mean`` of every channel of samples [N, ...]."""
     axes = tuple(axis for axis in range(x.ndim) if axis != layout.channel_axis)
     return [
         float(value)
         for value in np.ravel(function(x, axis=axes, dtype=np.float64) if function is np.mean else function(x, axis=axes))
     ]
+
+
+def _with_bounds(filling: Uniform | Flip, data: Data) -> Filling:
+    low = data.per_channel(np.min) if filling.low is None else filling.low
+    high = data.per_channel(np.max) if filling.high is None else filling.high
+    layout = data.layouts[0]
+    if np.any(layout.by_channel(low, "low") > layout.by_channel(high, "high")):
+        raise InputError(f"the range of the input is empty: low={low}, high={high}")
+    return replace(filling, low=low, high=high)

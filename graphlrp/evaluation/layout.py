@@ -12,11 +12,11 @@ import numpy.typing as npt
 from scipy.sparse import issparse
 
 from graphlrp.errors import InputError
+from graphlrp.layout import layout_of_shape
 
 Array = npt.NDArray[Any]
 
-CHANNELS_OF_PICTURES = (1, 3)
-DEFAULTS = {1: "N", 2: "ND", 3: "NCT", 4: "NCHW", 5: "NCDHW"}
+DEFAULTS = {1: "N", 2: "ND", 3: "NCT", 5: "NCDHW"}
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ class Layout:
             InputError: the axes do not fit the shape or have no meaning.
         """
         if axes is None:
-            axes = DEFAULTS.get(len(shape), "N")
-            if len(shape) == 4 and shape[-1] in CHANNELS_OF_PICTURES and shape[1] not in CHANNELS_OF_PICTURES:
-                axes = "NHWC"
+            axes = layout_of_shape(shape) if len(shape) == 4 else DEFAULTS.get(len(shape), "N")
         if len(axes) != len(shape) or len(axes) < 2:
             raise InputError(f"layout {axes!r} does not fit the shape {list(shape)}: give a letter for each axis, such as 'NCHW'")
         if axes[0] != "N" or len(set(axes)) < len(axes) or not set(axes) - {"N", "C"}:
@@ -125,3 +123,26 @@ class Layout:
             f"{name} has shape {list(array.shape)}, which does not fit inputs [N, {', '.join(map(str, self.sample))}]"
             f" ({self.axes}) or their places [N, {', '.join(map(str, self.places))}]"
         )
+
+
+def layouts_of(shapes: Sequence[Sequence[int]], axes: str | None = None) -> list[Layout]:
+    """Layouts of samples of these shapes, which have the same axes and channels.
+
+    Args:
+        shapes: of the samples, without a batch.
+        axes: of a batch, as for ``Layout.of``.
+
+    Raises:
+        InputError: the axes of a sample, or its channels, differ from those of the first.
+    """
+    known = {tuple(shape): Layout.of((1, *shape), axes) for shape in shapes}
+    layouts = [known[tuple(shape)] for shape in shapes]
+    first = layouts[0]
+    for number, layout in enumerate(layouts):
+        if (layout.axes, layout.channels) != (first.axes, first.channels):
+            raise InputError(
+                f"sample {number} of shape {list(layout.sample)} is taken for {layout.axes[1:]} of {layout.channels} channel(s),"
+                f" the first one of shape {list(first.sample)} for {first.axes[1:]} of {first.channels}: give the layout, such"
+                " as 'NHW', or samples that have the same axes"
+            )
+    return layouts

@@ -18,9 +18,11 @@ from scipy.stats import rankdata
 from tqdm.auto import tqdm
 
 from graphlrp.errors import InputError, ModelError
-from graphlrp.evaluation.layout import Layout
-from graphlrp.evaluation.subject import Subject, check_samples, choose_target, named_methods
+from graphlrp.evaluation.reading import check_samples
+from graphlrp.evaluation.samples import Samples
+from graphlrp.evaluation.subject import Subject, named_methods
 from graphlrp.evaluation.tables import text_table
+from graphlrp.evaluation.watched import choose_target, output_of_target
 from graphlrp.explainer import Explainer
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
@@ -114,7 +116,7 @@ class RandomisationResult:
 
 def randomise_parameters(
     model: Any,
-    x: Array,
+    x: Any,
     methods: Any,
     target: Any = None,
     *,
@@ -129,11 +131,12 @@ def randomise_parameters(
     """Compare explanations with those of models whose layers are randomised, from the output down.
 
     Parameters of a layer are permuted: each of its tensors keeps its numbers and has them in another order. The class explained
-    is always the one that the model itself predicts, or the one given. Maps are compared pixel by pixel, summed over channels.
+    is always the one that the model itself predicts, or the one given. Maps are compared pixel by pixel, summed over channels; of
+    texts and other sparse samples, term by term: those that a sample has, and those that have relevance in either map.
 
     Args:
         model: an Explainer, or what ``graphlrp.load`` takes.
-        x: samples [N, ...].
+        x: samples, as for ``perturb``.
         methods: {name: method}, or one or several; names of presets, Composites or Rules, for they are compiled anew for each
             randomised model.
         target: class to explain, one or one per sample; by default that with the highest f(x).
@@ -157,21 +160,25 @@ def randomise_parameters(
             raise InputError(
                 f"method {name!r} cannot be compiled for randomised models: give a preset's name, a Composite or a Rule"
             )
-    check_samples(x)
+    count = check_samples(x)
     subject = Subject(model, options, batch_size)
     if subject.function is not None:
         raise InputError("a function has no parameters that could be randomised: give the model")
     compiled = {name: subject.compile(method) for name, method in composites.items()}
-    x = subject.inputs(x)
-    axes = subject.layout(x, layout)
-    outputs = subject.predict(x)
+    samples = subject.samples(x, layout)
+    taken = samples.taken(slice(0, count))
+    outputs = subject.predict(taken)
     targets = choose_target(target, outputs)
     first = next(iter(compiled.values()))
     parameters = _chosen_layers(layers_with_parameters(first), layers)
-    original = {name: _maps(explainer, x, targets, axes, batch_size) for name, explainer in compiled.items()}
+
+    def relevance(explainer: Explainer) -> Any:
+        return explainer(taken, targets if np.any(targets >= 0) else None, batch_size=batch_size).relevance
+
+    original = {name: relevance(explainer) for name, explainer in compiled.items()}
 
     base = first.canonical
-    similarity = {measure: np.empty((len(compiled), len(parameters), len(x))) for measure in SIMILARITIES}
+    similarity = {measure: np.empty((len(compiled), len(parameters), count)) for measure in SIMILARITIES}
     change = np.empty(len(parameters))
     bar = tqdm(total=len(parameters), unit="layer", leave=False) if progress is True else None
     for index, layer in enumerate(parameters):
@@ -180,9 +187,8 @@ def randomise_parameters(
         for row, (name, explainer) in enumerate(compiled.items()):
             other = explainer.with_composite(composites[name], model=randomised)
             if row == 0:
-                change[index] = _change(outputs, Subject(other, {}, batch_size).predict(x), targets)
-            maps = _maps(other, x, targets, axes, batch_size)
-            for measure, values in _similarities(original[name], maps).items():
+                change[index] = _change(outputs, Subject(other, {}, batch_size).predict(taken), targets)
+            for measure, values in _similarities(samples, original[name], relevance(other)).items():
                 similarity[measure][row, index] = values
         if bar is not None:
             bar.update()
@@ -246,20 +252,20 @@ def _permuted(model: ir.Model, layers: Mapping[str, Sequence[str]], seed: int) -
     return copy
 
 
-def _maps(explainer: Explainer, x: Array, targets: Array, axes: Layout, batch_size: int) -> Array:
-    """Relevance of places, [N, places]."""
-    target = targets if np.any(targets >= 0) else None
-    relevance = explainer(x, target, batch_size=batch_size).relevance
-    return axes.relevance_of_places(relevance).reshape(len(x), -1)
-
-
-def _similarities(first: Array, second: Array) -> dict[str, Array]:
+def _similarities(samples: Samples, first: Any, second: Any) -> dict[str, Array]:
     """Of each sample, [N]; NaN where one of the maps is constant."""
-    return {
-        "spearman": _correlation(rankdata(first, axis=1), rankdata(second, axis=1)),
-        "spearman_absolute": _correlation(rankdata(np.abs(first), axis=1), rankdata(np.abs(second), axis=1)),
-        "cosine": _cosine(first, second),
-    }
+    found: dict[str, list[Array]] = {measure: [] for measure in SIMILARITIES}
+    for one, other in samples.compared(first, second):
+        found["spearman"].append(_rank_correlation(one, other))
+        found["spearman_absolute"].append(_rank_correlation(np.abs(one), np.abs(other)))
+        found["cosine"].append(_cosine(one, other))
+    return {measure: np.concatenate(values) for measure, values in found.items()}
+
+
+def _rank_correlation(first: Array, second: Array) -> Array:
+    if not first.shape[1]:
+        return np.full(len(first), np.nan)
+    return _correlation(rankdata(first, axis=1), rankdata(second, axis=1))
 
 
 def _correlation(first: Array, second: Array) -> Array:
@@ -273,7 +279,5 @@ def _cosine(first: Array, second: Array) -> Array:
 
 
 def _change(outputs: Array, others: Array, targets: Array) -> float:
-    from graphlrp.evaluation.subject import output_of_target
-
     before, after = output_of_target(outputs, targets), output_of_target(others, targets)
     return float(np.abs(after - before).mean() / max(float(np.abs(before).mean()), 1e-30))

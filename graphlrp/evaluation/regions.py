@@ -51,8 +51,7 @@ class Regions:
         Raises:
             InputError: sizes that do not fit, labels of another shape, no region.
         """
-        if border not in BORDERS:
-            raise InputError(f"unknown border {border!r}; there are {', '.join(BORDERS)}")
+        check_border(border)
         if region is None:
             region = DEFAULT_WINDOW if layout.pictorial else 1
         array = np.asarray(region)
@@ -108,8 +107,18 @@ class Regions:
         return [order[start:stop] for start, stop in itertools.pairwise(edges)]
 
     def covered(self, replaced: int) -> float:
-        """Mean share of all places that this many regions cover."""
+        """Mean share of all places that this many regions cover, of which there is at least one."""
         return replaced / self.count * float((self.labels >= 0).sum()) / math.prod(self.labels.shape)
+
+
+def check_border(border: str) -> None:
+    """Refuse what is no border.
+
+    Raises:
+        InputError: it is none.
+    """
+    if border not in BORDERS:
+        raise InputError(f"unknown border {border!r}; there are {', '.join(BORDERS)}")
 
 
 def most_relevant_first(sums: Array, lot: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.stats import t as student
 
 from graphlrp.errors import InputError
-from graphlrp.evaluation.tables import text_table, with_margin
+from graphlrp.evaluation.tables import text_table, with_half_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,6 +39,11 @@ def mean_interval(values: Array, level: float = 0.95) -> tuple[Array, Array]:
         return nothing, nothing
     margin = student.ppf((1 + level) / 2, count - 1) * values.std(axis=0, ddof=1) / np.sqrt(count)
     return values.mean(0) - margin, values.mean(0) + margin
+
+
+def _mean_and_half_width(values: Array, level: float) -> tuple[float, float]:
+    low, high = mean_interval(values, level)
+    return float(values.mean()), float((high - low) / 2)
 
 
 def _short(value: Any) -> str:
@@ -133,13 +138,34 @@ class RelativeCurve:
         return mean_interval(self.values, level)
 
 
+@dataclass(frozen=True)
+class ResultRow:
+    """A curve in two numbers, or four if there are random orders; means over samples and half the width of their intervals.
+
+    Attributes:
+        method: its name.
+        order: ``"morf"``, ``"lerf"`` or ``"random"``.
+        aopc: area over the perturbation curve (3.7).
+        half_width: of its confidence interval (Student's t); NaN for a single sample.
+        less_random: the area less that over the curve of random orders, sample by sample; None of these, and without them.
+        less_random_half_width: likewise.
+    """
+
+    method: str
+    order: str
+    aopc: float
+    half_width: float
+    less_random: float | None
+    less_random_half_width: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class PerturbationResult:
     """Curves of several methods over the same samples. Made by ``graphlrp.evaluation.perturb``.
 
     Attributes:
         curves: one per method and order; that of random orders last.
-        target: class of every sample, whose f is watched, int64 [N]; -1 where f(x) is one number.
+        target: class of every sample, whose f is watched, int64 [N]; 0 or 1 of a decision; -1 where f(x) is one number.
         settings: everything that decided what was done.
     """
 
@@ -186,8 +212,28 @@ class PerturbationResult:
         curves = (self.curve(method, order) for method in self.methods)
         return tuple(RelativeCurve(curve.method, order, curve.aopc_by_steps - baseline) for curve in curves)
 
+    def rows(self, level: float = 0.95) -> list[ResultRow]:
+        """AOPC with confidence intervals as numbers, a record for each method and order; random orders last.
+
+        ``pandas.DataFrame(result.rows())`` is a table of them.
+
+        Raises:
+            InputError: the level is not between 0 and 1.
+        """
+        random = self.curve("", "random") if "random" in self.orders else None
+        ordered = [order for order in self.orders if order != "random"]
+        rows = []
+        for curve in (self.curve(method, order) for method in self.methods for order in ordered):
+            less: tuple[float | None, float | None] = (None, None)
+            if random is not None:
+                less = _mean_and_half_width(curve.aopc_per_sample - random.aopc_per_sample, level)
+            rows.append(ResultRow(curve.method, curve.order, *_mean_and_half_width(curve.aopc_per_sample, level), *less))
+        if random is not None:
+            rows.append(ResultRow(RANDOM_ORDER, "random", *_mean_and_half_width(random.aopc_per_sample, level), None, None))
+        return rows
+
     def table(self, level: float = 0.95) -> str:
-        """AOPC with confidence intervals as text, a line per method; behind a bar, the difference to random orders.
+        """``rows`` as text, a line per method; behind AOPC, if there are random orders, the difference to them.
 
         Raises:
             InputError: the level is not between 0 and 1.
@@ -195,36 +241,42 @@ class PerturbationResult:
         ordered = [order for order in self.orders if order != "random"]
         has_random = "random" in self.orders
         header = ["method"]
-        for order in ordered:
-            header.append(f"AOPC {TITLES[order]}")
-            if has_random:
+        for order in ordered or ["random"]:
+            header.append(f"AOPC {TITLES[order]}" if ordered else "AOPC")
+            if has_random and ordered:
                 header.append("less random")
-        rows = []
-        for method in self.methods:
-            row = [method]
-            for order in ordered:
-                curve = self.curve(method, order)
-                row.append(with_margin(curve.aopc, *curve.aopc_interval(level)))
-                if has_random:
-                    last = curve.aopc_per_sample - self.curve("", "random").aopc_per_sample
-                    row.append(with_margin(float(last.mean()), *(float(end) for end in mean_interval(last, level))))
-            rows.append(row)
-        if has_random:
-            curve = self.curve("", "random")
-            text = with_margin(curve.aopc, *curve.aopc_interval(level))
-            rows.append([RANDOM_ORDER] + ([text, ""] * len(ordered) or [text]))
-            header = header if ordered else ["method", "AOPC"]
-        return text_table(header, rows)
+        lines: dict[tuple[str, bool], list[str]] = {}
+        for row in self.rows(level):
+            cells = [with_half_width(row.aopc, row.half_width)]
+            if has_random and ordered:
+                less, half_width = row.less_random, row.less_random_half_width
+                cells.append("" if less is None or half_width is None else with_half_width(less, half_width))
+            is_random = row.order == "random"
+            lines.setdefault((row.method, is_random), []).extend(cells * max(len(ordered), 1) if is_random else cells)
+        return text_table(header, [[method, *cells] for (method, _), cells in lines.items()])
+
+    def protocol(self) -> dict[str, str]:
+        """What was done, in words."""
+        values = self.settings
+        parameters = ", ".join(
+            f"{key}={_short(values[key])}" for key in ("value", "low", "high", "of", "sigma") if values.get(key) is not None
+        )
+        share = f", together {values['share']:.1%} of the input" if "share" in values else ""
+        others = {key: str(values[key]) for key in ("repeats", "score", "border", "seed") if key in values}
+        return {
+            "samples": str(len(self.target)),
+            "steps": f"{values['steps']} of {values['regions_per_step']} of {values['regions']} regions",
+            "regions": f"{values['region']}{share}",
+            "filling": f"{values['filling']}({parameters})" if parameters else str(values["filling"]),
+            **others,
+        }
 
     def __str__(self) -> str:
-        words = dict(self.settings)
-        shown = ", ".join(f"{key}={_short(words[key])}" for key in ("value", "low", "high", "of", "sigma") if key in words)
-        words["filling"] = f"{words['filling']}({shown})" if shown else words["filling"]
-        share = f", together {words['share']:.1%} of the input" if "share" in words else ""
+        words = self.protocol()
+        steps, _, regions = words["steps"].partition(" of ")
         text = (
-            f"{len(self.target)} sample(s), {words['steps']} steps of {words['regions_per_step']} of {words['regions']} regions"
-            f" ({words['region']}{share})\nfilling {words['filling']}, {words['repeats']} repeat(s), score {words['score']};"
-            " mean over samples and its 95 % interval"
+            f"{words['samples']} sample(s), {steps} steps of {regions} ({words['regions']})\nfilling {words['filling']},"
+            f" {words['repeats']} repeat(s), score {words['score']}; mean over samples and its 95 % interval"
         )
         return f"{text}\n\n{self.table()}"
 

@@ -23,7 +23,11 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def with_margin(value: float, low: float, high: float) -> str:
     """A mean and half the width of its interval, to the digits that the interval leaves; the mean alone if there is none."""
-    margin = (high - low) / 2
+    return with_half_width(value, (high - low) / 2)
+
+
+def with_half_width(value: float, margin: float) -> str:
+    """The same of half the width."""
     if isnan(margin):
         return f"{value:.3g}"
     digits = decimals(margin if margin > 0 else value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,6 @@ Evaluation = PerturbationResult | RandomisationResult | ContinuityResult
 
 PLACES = 11
 """How many points of a curve are given as numbers."""
-
-
-UNTOLD = ("methods", "samples", "orders", "layout")
-"""Settings that the tables tell, or that are for programs."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +94,10 @@ def _table(result: PerturbationResult, orders: Sequence[str]) -> list[tuple[str,
 
 
 def _settings(result: PerturbationResult) -> list[tuple[str, str]]:
-    """What decided what was done, as far as it can be said in a line."""
-    shown = (name for name in result.settings if name not in UNTOLD)
-    settings = ((name.replace("_", " "), str(result.settings[name])) for name in shown)
-    methods = [(str(name), str(identity)) for name, identity in result.settings.get("methods", {}).items()]
-    return [("samples", str(len(result.target))), *settings, *methods]
+    """What was done, and what the methods are."""
+    methods = result.settings.get("methods", {})
+    identities = methods.items() if isinstance(methods, Mapping) else ()
+    return [*result.protocol().items(), *((str(name), str(identity)) for name, identity in identities)]
 
 
 def _described(result: PerturbationResult) -> str:

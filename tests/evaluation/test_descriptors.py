@@ -190,7 +190,7 @@ def test_relevance_tells_what_matters() -> None:
         repeats=3,
         progress=lambda done, total: seen.append((done, total)),
     )
-    assert result.target.tolist() == [-1] * 3
+    assert result.target.tolist() == [1] * 3 and result.settings["score"] == "decision"
     assert result.curve("ε = 1").aopc > result.curve("", "random").aopc > result.curve("ε = 1", "lerf").aopc
     assert seen[-1][0] == seen[-1][1] == 3 * 3 * 3 * (result.settings["steps"] + 1)
     again = perturb_descriptors(search, chosen[:2], "bag-of-words", batch=10, repeats=2, steps=5, batch_size=3)

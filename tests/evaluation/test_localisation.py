@@ -158,5 +158,7 @@ def test_other_errors(relevance: Array) -> None:
         evaluation.pointing_game(relevance * np.nan, BOXES)
     with pytest.raises(InputError, match="one array"):
         evaluation.pointing_game({"a": relevance}, BOXES)
+    with pytest.raises(InputError, match="one array"):
+        evaluation.pointing_game([], [])
     with pytest.raises(InputError, match="for maps of shape"):
         read_masks([(0, 0, 1, 1)], (1, 5))

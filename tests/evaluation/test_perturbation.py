@@ -259,9 +259,37 @@ def test_targets_and_scores(pictures: Array, maps: Array) -> None:
 
     result = evaluation.perturb(function, pictures, {"m": maps}, 1, score=margin, **options)
     np.testing.assert_allclose(result.curves[0].scores[:, 0], outputs[:, :, 1] - outputs.mean(2))
-    single = evaluation.perturb(lambda x: function(x)[:, 1], pictures, {"m": maps}, score="probability", **options)
-    np.testing.assert_allclose(single.curves[0].scores[:, 0], 1 / (1 + np.exp(-outputs[:, :, 1])))
+    single = evaluation.perturb(lambda x: function(x)[:, 1], pictures, {"m": maps}, **options)
+    np.testing.assert_allclose(single.curves[0].scores[:, 0], outputs[:, :, 1])
     assert (single.target == -1).all()
+
+
+def test_a_decision_speaks_for_one_of_two_classes(pictures: Array, maps: Array) -> None:
+    """Where f(x) < 0 decides, -f is watched, and what is most relevant for it has the most negative relevance."""
+    function = classifier((3, 12, 12))
+    middle = np.median(function(pictures)[:, 1])
+
+    def f(x: Array) -> Array:
+        return np.asarray(function(x)[:, 1] - middle - 1e-3)
+
+    options: dict[str, Any] = {"region": 6, "filling": 0.0, "order": "morf"}
+    sides = f(pictures) > 0
+    assert 0 < sides.sum() < len(sides)
+    signs = np.where(sides, 1.0, -1.0)
+    result = evaluation.perturb(f, pictures, {"m": maps}, score="decision", **options)
+    assert (result.target == sides).all()
+    mirrored = maps * signs[:, None, None, None]
+    plain = evaluation.perturb(f, pictures, {"m": mirrored}, score="output", **options)
+    np.testing.assert_allclose(result.curves[0].scores, plain.curves[0].scores * signs[:, None, None])
+    shares = evaluation.perturb(f, pictures, {"m": maps}, score="probability", **options)
+    np.testing.assert_allclose(shares.curves[0].scores, 1 / (1 + np.exp(-result.curves[0].scores)))
+    first = evaluation.perturb(f, pictures, {"m": maps}, 0, score="decision", **options)
+    opposite = evaluation.perturb(f, pictures, {"m": -maps}, score="output", **options)
+    np.testing.assert_allclose(first.curves[0].scores, -opposite.curves[0].scores)
+    with pytest.raises(InputError, match=r"one output.*\[4\]"):
+        evaluation.perturb(function, pictures, {"m": maps}, score="decision", **options)
+    with pytest.raises(InputError, match="0 to 1"):
+        evaluation.perturb(f, pictures, {"m": maps}, 2, score="decision", **options)
 
 
 def test_sums_over_further_axes_of_the_output(pictures: Array, maps: Array) -> None:
@@ -376,11 +404,12 @@ def test_estimators_are_models() -> None:
     x = generator.normal(size=(60, 5))
     machine = LogisticRegression().fit(x, x[:, 0] - x[:, 1] > 0)
     result = evaluation.perturb(machine, x[:10], "basic", filling=0.0, order=("morf", "random"))
-    relevance = x[:10] * machine.coef_[0]
-    falling = -np.sort(-relevance, axis=1)
     decision = machine.decision_function(x[:10])
+    # Relevance for the class that is decided.
+    relevance = x[:10] * machine.coef_[0] * np.sign(decision)[:, None]
+    falling = -np.sort(-relevance, axis=1)
     np.testing.assert_allclose(
-        result.curve("basic").scores[:, 0, 1:], decision[:, None] - falling.cumsum(1), rtol=1e-4, atol=1e-4
+        result.curve("basic").scores[:, 0, 1:], abs(decision)[:, None] - falling.cumsum(1), rtol=1e-4, atol=1e-4
     )
 
 
@@ -459,7 +488,7 @@ def test_progress_counts_perturbed_inputs(pictures: Array, maps: Array) -> None:
         ({"methods": {"m": np.zeros((4, 3, 12, 12))}}, "relevance of 4 samples; there are 5"),
         ({"methods": {"m": np.zeros((5, 3, 12, 13))}}, "does not fit inputs"),
         ({"methods": {"m": lambda x, t: np.full(x.shape, np.inf)}}, "NaN or infinities"),
-        ({"methods": {"m": lambda x, t: np.zeros((len(x) + 1, *x.shape[1:]))}}, "gives relevance of"),
+        ({"methods": {"m": lambda x, t: np.zeros((len(x) + 1, *x.shape[1:]))}}, "is that of 2 sample\\(s\\) for 1"),
         ({"methods": [np.zeros((5, 3, 12, 12))]}, "no name"),
         ({"methods": {"m": "epsilon"}}, "a function cannot be compiled"),
         ({"methods": {"m": None}}, "give a preset's name"),

@@ -256,6 +256,31 @@ def test_table(whole: PerturbationResult) -> None:
     assert "3 repeat(s), score output" in str(whole)
 
 
+def test_rows_are_the_numbers_of_the_table(whole: PerturbationResult) -> None:
+    rows = whole.rows(level=0.9)
+    names = [(method, order) for method in METHODS for order in ("morf", "lerf")]
+    assert [(row.method, row.order) for row in rows] == [*names, ("random order", "random")]
+    random = whole.curve("", "random").scores.mean(1)
+    drops = {}
+    for row in rows:
+        scores = whole.curve(row.method, row.order).scores.mean(1)
+        values = [np.mean([s[0] - value for value in s]) for s in scores.astype(np.float64)]
+        drops[row.method, row.order] = values
+        less = np.subtract(values, [np.mean([s[0] - value for value in s]) for s in random.astype(np.float64)])
+        wanted = [(row.aopc, row.half_width, np.array(values))]
+        if row.order == "random":
+            assert row.less_random is None and row.less_random_half_width is None
+        else:
+            wanted.append((row.less_random, row.less_random_half_width, less))
+        for mean, half_width, numbers in wanted:
+            assert mean == pytest.approx(numbers.mean(), rel=1e-5)
+            assert half_width == pytest.approx(stats.t.ppf(0.95, 5) * stats.sem(numbers), rel=1e-4)
+    plain = PerturbationResult(whole.curves[:1], whole.target, whole.settings).rows()
+    assert [(row.method, row.order, row.less_random) for row in plain] == [(METHODS[0], "morf", None)]
+    with pytest.raises(InputError, match="between 0 and 1"):
+        whole.rows(level=95)
+
+
 def test_one_sample_has_no_interval(model: Path, samples: Array) -> None:
     result = evaluation.perturb(model, samples[:1], "gradient", **OPTIONS)
     assert "±" not in result.table()

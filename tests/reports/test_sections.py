@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import t as student
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
+import graphlrp
 from graphlrp import evaluation, spray
 from graphlrp.errors import InputError
 from graphlrp.reports import Report
@@ -88,7 +92,7 @@ def test_areas_over_curves_are_those_of_the_result(perturbation: evaluation.Pert
     images = page.all("img")
     assert len(images) == 2 and all("epsilon, most relevant first" in image.attributes["alt"] for image in images)
     settings = {row.only("dt").words: row.only("dd").words for row in page.only("main").only("dl", "facts").all("div")}
-    assert settings["region"] == "4x4" and settings["repeats"] == "2" and settings["samples"] == "3"
+    assert settings["regions"].startswith("4x4, together ") and settings["repeats"] == "2" and settings["samples"] == "3"
 
 
 def test_several_evaluations_are_added_one_by_one(perturbation: evaluation.PerturbationResult) -> None:
@@ -168,8 +172,31 @@ def test_groups_are_those_of_the_analysis(maps: np.ndarray) -> None:
 def test_analyses_without_maps_or_plane(maps: np.ndarray) -> None:
     vectors = spray.analyse(maps.reshape(40, -1), embedding=None, clusters=1)
     page = page_of(vectors, relevance=maps.reshape(40, -1))
-    assert len(page.all("img")) == 1
+    # The spectrum, and what the cluster is about.
+    assert len(page.all("img")) == 2
     assert "No cluster stands apart." in page.text
+
+
+def test_typical_texts_of_an_explanation() -> None:
+    words = np.array(["tin", "zinc", "lead", "iron", "gold", "salt", "rye", "oats"])
+    generator = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    texts = [" ".join(generator.choice(words[:5] if label else words[3:], 4)) for label in labels]
+    pipeline = make_pipeline(CountVectorizer(), LogisticRegression()).fit(texts, labels)
+    explanation = graphlrp.load(pipeline)(texts)
+    analysis = spray.analyse(explanation, index=labels == 1, clusters=2, embedding=None)
+    page = page_of(analysis, relevance=explanation, documents=2, count=3, sources=[f"text {k}" for k in range(40)])
+    typical = [(c, k) for c in range(2) for k in analysis.typical(c)[:2].tolist()]
+    assert [heading.words for heading in page.all("h4")] == [f"Typical of cluster {c}: text {k}" for c, k in typical]
+    assert [part.text for part in page.all("div", "text")] == [texts[k] for _, k in typical]
+    shown = [(own.cluster, feature) for own in analysis.profile(explanation, count=3) for feature in own.features]
+    rows = table_of(page, "Mean relevance of features")
+    assert [cells_of(row)[:2] for row in rows] == [[str(cluster), feature.name] for cluster, feature in shown]
+    assert [row.numbers for row in rows] == [[feature.mean, feature.elsewhere] for _, feature in shown]
+    # The spectrum, and a figure for every cluster. Without the texts, there are no typical ones.
+    assert len(page.all("img")) == 3
+    page = page_of(analysis, features=explanation.features)
+    assert not page.all("h4") and len(page.all("img")) == 3
 
 
 def test_classes_are_in_the_order_of_the_ranking(maps: np.ndarray) -> None:
