@@ -376,12 +376,7 @@ class Explainer:
                 raise InputError(f"{otherwise} (samples {listed} of {len(values[key])})")
         relevance = {name: values[key] for name, key in compiled.relevance.items()}
         for name, array in relevance.items():
-            if not np.isfinite(array.data if issparse(array) else array).all():
-                raise RuleError(
-                    f"the relevance of {name!r} is not finite under {self.plan.composite.split(':')[0]!r} with"
-                    f" bias={self.plan.policies['bias']!r}: sums of messages close to zero blow it up layer by layer; use a"
-                    " larger epsilon, another rule or bias='absorb'"
-                )
+            self._check_finite(name, array, compiled.conserves)
         if compiled.bias_output is not None:
             relevance["bias"] = values[compiled.bias_output]
         axis = self._settings.class_axis
@@ -420,6 +415,25 @@ class Explainer:
             self.plan.policies["initial"],
             self.plan.layout,
             start=start,
+        )
+
+    def _check_finite(self, name: str, relevance: Any, conserves: bool) -> None:
+        """Relevance that is NaN or infinite is an error that says why and of which samples."""
+        finite = np.isfinite(relevance.data if issparse(relevance) else relevance)
+        if finite.all():
+            return
+        rows = relevance.tocoo().row[~finite] if issparse(relevance) else np.nonzero(~finite)[0]
+        samples = np.unique(rows)
+        listed = ", ".join(map(str, samples[:10])) + (" ..." if len(samples) > 10 else "")
+        composite, bias = self.plan.composite.split(":")[0], self.plan.policies["bias"]
+        why = (
+            f" with bias={bias!r}: sums of messages close to zero blow it up layer by layer; use a larger epsilon, another rule or"
+            " bias='absorb'"
+            if conserves
+            else ": a derivative on the way is infinite or undefined there; leave these samples out, or take another method"
+        )
+        raise RuleError(
+            f"the relevance of {name!r} is not finite in samples {listed} of {relevance.shape[0]} under {composite!r}{why}"
         )
 
     def _warn_of_growth(self, relevance: Mapping[str, Array], start: Array) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn import calibration, compose, model_selection, multiclass, neural_network, pipeline, svm
 from sklearn.base import is_classifier
 from sklearn.neural_network._base import ACTIVATIONS
@@ -46,7 +47,7 @@ def decision(estimator: Any, x: Any) -> Array:
         values = np.asarray(pairs.decision_function(x))
         return values if estimator.decision_function_shape == "ovo" else np.asarray(values @ pair_votes(len(estimator.classes_)))
     if isinstance(estimator, neural_network.MLPClassifier):
-        value = np.asarray(x)
+        value = x if issparse(x) else np.asarray(x)
         for number, (weights, intercept) in enumerate(zip(estimator.coefs_, estimator.intercepts_, strict=True)):
             if number:
                 ACTIVATIONS[estimator.activation](value)  # in place

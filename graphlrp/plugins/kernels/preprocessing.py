@@ -63,12 +63,16 @@ class Normalizer(ComponentwiseMapping):
         norm, x, axis = str(self.required("norm")), self.x, op.integers([-1])
         if norm not in ("l1", "l2", "max"):
             raise ModelError(f"Normalizer node {self.node.name!r}: unknown norm {norm!r}; there are l1, l2, max")
+        one = op.scalar(1.0)
         if norm == "l2":
-            length = op.Sqrt(op.ReduceSum(op.Mul(x, x), axis, keepdims=1))
+            size = op.ReduceSum(op.Mul(x, x), axis, keepdims=1)
         else:
             magnitude = op.Abs(x)
-            length = op.ReduceSum(magnitude, axis, keepdims=1) if norm == "l1" else op.ReduceMax(magnitude, axis, keepdims=1)
-        return op.Div(x, op.Where(op.Equal(length, 0.0), op.scalar(1.0), length))
+            size = op.ReduceSum(magnitude, axis, keepdims=1) if norm == "l1" else op.ReduceMax(magnitude, axis, keepdims=1)
+        # Without a sample there is no direction: nothing of what follows has a derivative there, and none is passed on.
+        empty = op.Equal(size, 0.0)
+        size = op.Where(empty, one, size)
+        return op.Where(empty, op.scalar(0.0), op.Div(x, op.Sqrt(size) if norm == "l2" else size))
 
 
 class SignedRoot(ComponentwiseMapping):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from scipy.sparse import issparse
+from scipy.sparse import csr_matrix, issparse
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
@@ -19,6 +19,7 @@ from sklearn.feature_selection import SelectKBest, chi2
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -117,6 +118,38 @@ def test_relevance_of_a_term_is_its_weight_times_its_tf_idf() -> None:
     np.testing.assert_allclose(explanation.relevance.toarray(), expected, atol=1e-12)
     assert explanation.features == fitted[0].get_feature_names_out().tolist()
     assert explanation.classes == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("options", [{}, {"sublinear_tf": True}, {"norm": "l1"}], ids=str)
+@pytest.mark.parametrize("machine", [LinearSVC(), MLPClassifier((5,), max_iter=80, random_state=0)], ids=named)
+def test_gradients_with_respect_to_counts(machine: Any, options: dict[str, Any]) -> None:
+    """Against differences of what scikit-learn makes of counts that are a little larger; without a term there is no derivative."""
+    pipeline = make_pipeline(TfidfVectorizer(**options), machine).fit(TEXTS, KINDS)
+    vectorizer, predictor = pipeline[0], pipeline[1]
+    new = [NEW[0], "a dog and a cat", "Nothing known", ""]
+    counts = CountVectorizer(vocabulary=vectorizer.vocabulary_).transform(new).toarray().astype(float)
+    weighting = TfidfTransformer(**{"sublinear_tf": False, "norm": "l2", **options})
+    weighting.idf_ = vectorizer.idf_
+
+    def f(counts: np.ndarray) -> np.ndarray:
+        weighted = weighting.transform(csr_matrix(counts)).toarray()
+        if isinstance(predictor, LinearSVC):
+            return np.asarray(predictor.decision_function(weighted))
+        hidden = np.maximum(weighted @ predictor.coefs_[0] + predictor.intercepts_[0], 0)
+        return np.asarray((hidden @ predictor.coefs_[1] + predictor.intercepts_[1])[:, 0])
+
+    found = graphlrp.load(pipeline, "gradient", dtype="float64")(new).relevance.toarray()
+    assert not found[2:].any()
+    step = 1e-6
+    for sample in range(2):
+        present = np.flatnonzero(counts[sample])
+        assert len(present) > 2
+        for term in present:
+            more, less = counts[sample].copy(), counts[sample].copy()
+            more[term] += step
+            less[term] -= step
+            slope = (f(more[None]) - f(less[None]))[0] / (2 * step)
+            assert found[sample, term] == pytest.approx(slope, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("vectorizer", [CountVectorizer(), TfidfVectorizer()], ids=named)
