@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import steps
+import texts
 from clusters import score
 from PIL import Image
 from small_network import SmallNetwork, convolve
@@ -115,6 +116,33 @@ def test_fisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert precision > 0.8 and recall > 0.8
     check_picture(tmp_path / "spray-fisher-montage.png")
     check_picture(tmp_path / "spray-fisher-spectrum.png")
+
+
+def test_letters() -> None:
+    one, same = texts.write_letters(20, 3, 0.5), texts.write_letters(20, 3, 0.5)
+    assert one.texts == same.texts and len(one.texts) == 60
+    for text, marked in zip(one.texts, one.marked, strict=True):
+        assert text.endswith(" unsubscribe") == bool(marked) and texts.WORDS[0] <= len(text.split()) - marked < texts.WORDS[1]
+    assert one.marked.any() and set(one.labels[one.marked]) == {list(texts.TOPICS).index(texts.CLASS)}
+    assert texts.without_term(one).texts == texts.write_letters(20, 3).texts
+
+
+def test_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    write_letters = texts.write_letters
+    monkeypatch.setattr(texts, "write_letters", lambda count, *rest: write_letters(count // 2, *rest))
+    monkeypatch.setattr(sys, "argv", ["texts.py", "-o", str(tmp_path), "--exponents", "0"])
+    texts.main()
+    lines = capsys.readouterr().out.splitlines()
+    (table,) = [number for number, line in enumerate(lines) if line.startswith("class")]
+    assert lines[table + 1].startswith("orders"), "the class with the term comes first"
+    suspect = next(line for line in lines if "precision" in line)
+    precision, recall = (float(part.split(",")[0]) for part in suspect.replace("recall", "precision").split("precision ")[1:])
+    assert precision > 0.8 and recall > 0.8
+    assert any(line.strip().startswith("cluster") and "unsubscribe" in line for line in lines)
+    misled = [float(line.rpartition(" ")[2]) for line in lines if line.strip().startswith("others called orders with the term")]
+    assert len(misled) == 3 and misled[0] > 2 * misled[1]
+    for name in ("profile", "spectrum", "embedding"):
+        check_picture(tmp_path / f"spray-texts-{name}.png")
 
 
 def test_mixtures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,9 @@ import numpy.typing as npt
 from graphlrp.cli.datasets import DataSet
 from graphlrp.cli.relevance import class_name
 from graphlrp.errors import InputError
+from graphlrp.explainer import Explainer
+from graphlrp.explanation import Explanation
+from graphlrp.tables import Rows, is_table, read_table
 
 if TYPE_CHECKING:
     from graphlrp.stores import Store
@@ -33,6 +37,8 @@ class Groups:
         sources: where every sample comes from; None where its number says it all.
         images: pictures by position, None if there are none.
         by: what samples are sorted by, in words.
+        features: names of the features, if they are vectors that have some.
+        explain: gives explanations of the samples at some positions, if they are texts that can be shown.
     """
 
     maps: Any
@@ -41,6 +47,8 @@ class Groups:
     sources: Sequence[str] | None
     images: Sequence[Array] | None
     by: str
+    features: Sequence[str] | None = None
+    explain: Callable[[list[int]], Explanation] | None = None
 
     def part(self, rows: Array) -> MapsOf:
         """The maps of some samples, a portion at a time."""
@@ -81,6 +89,26 @@ def groups_of(store: Store, names: Sequence[str] | None, data: DataSet | None) -
             raise InputError("samples have several labels, or class weights were explained: they cannot be sorted by class")
         members = {class_name(int(c), names): np.flatnonzero(numbers == c) for c in np.unique(numbers)}
     return Groups(maps, layout, members, data.sources if data is not None else None, images, by)
+
+
+def feature_names(store: Store, inputs: Sequence[Path]) -> list[str] | None:
+    """Names of the features of vectors: the model's, else those of the columns of a table; None if there are none that fit."""
+    if getattr(store.relevance, "ndim", 0) != 2:
+        return None
+    width: int = store.relevance.shape[1]
+    names = store.features
+    if names is None and len(inputs) == 1 and is_table(inputs[0]):
+        names = read_table(inputs[0], None, width, Rows(((0, 1),))).names
+    # Those of a model are the names of its input, which need not be what is explained.
+    return list(names) if names is not None and len(names) == width else None
+
+
+def explain_texts(store: Store, explainer: Explainer, data: DataSet) -> Callable[[list[int]], Explanation] | None:
+    """Explanations of some of the texts that the relevance of a store is of; None if they are no texts."""
+    texts = explainer.reader.texts(data.x) if explainer.reader is not None else None
+    if texts is None:
+        return None
+    return lambda positions: explainer([texts[k] for k in positions], store.target[positions])
 
 
 def _classes_of(store: Store) -> tuple[Array, str]:

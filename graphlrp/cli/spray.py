@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import click
 import numpy.typing as npt
 
 from graphlrp.cli.datasets import DataSet, read_data_set, read_truth
-from graphlrp.cli.grouping import Groups, groups_of
+from graphlrp.cli.grouping import Groups, explain_texts, feature_names, groups_of
 from graphlrp.cli.inputs import read_labels
 from graphlrp.cli.loading import load_explainers
 from graphlrp.cli.options import (
@@ -29,6 +30,7 @@ from graphlrp.cli.options import (
 from graphlrp.cli.relevance import SUFFIXES, described, store_options, store_path, write_store
 from graphlrp.cli.results import check_folder
 from graphlrp.errors import InputError
+from graphlrp.explainer import Explainer
 from graphlrp.spray.clustering import METHODS
 from graphlrp.visual.colour import colour_map
 
@@ -78,11 +80,13 @@ def spray(
     """Look for groups among relevance maps: of INPUTS explained by MODEL, or of a store (.h5) in place of MODEL.
 
     Classes are ordered by λ2: the smaller, the more clearly their maps fall into groups, one of which may look at an artefact.
-    The first of them are looked into: spectrum, clusters, their typical maps, and an embedding.
+    The first of them are looked into: spectrum, clusters, their typical maps, and an embedding. Of texts and tables, the terms or
+    columns that every cluster is about, and typical texts, take the place of the maps.
 
     A folder among INPUTS stands for the pictures in it and below, and if it has folders, these are the classes; without, samples
     are sorted by the class that is explained. Writes the page (report.html), and for every class a folder with spectrum.png,
-    embedding.png, montage.png, clusters.csv and analysis.h5. The relevance is kept in relevance.h5: an interrupted run goes on.
+    embedding.png, montage.png (profile.png of texts and tables), clusters.csv and analysis.h5. The relevance is kept in
+    relevance.h5: an interrupted run goes on.
     """
     from graphlrp.reports import Report
 
@@ -95,13 +99,15 @@ def spray(
     look: dict[str, Any] = {"colours": colour_map(colours), "joint": joint, "percentile": percentile}
     with ExitStack() as stack:
         if model.suffix.lower() in SUFFIXES:
-            store, data = _stored(stack, model, inputs), None
+            store, data, explainer = _stored(stack, model, inputs), None, None
         else:
-            store, data = _explained(stack, model, inputs, folder, composite, chosen, names, options)
+            store, data, explainer = _explained(stack, model, inputs, folder, composite, chosen, names, options)
         names = names if names is not None else store.classes
         for line in described(store, names):
             click.echo(line)
-        groups = groups_of(store, names, data)
+        groups = replace(groups_of(store, names, data), features=feature_names(store, inputs))
+        if explainer is not None and data is not None:
+            groups = replace(groups, explain=explain_texts(store, explainer, data))
         members = _large_enough(groups, classes)
         facts = {"relevance": f"{len(store)} maps, {store.composite}", "sorted by": groups.by}
         page = Report(title or "Groups of relevance maps", model=model if data is not None else None, settings=facts, **look)
@@ -114,9 +120,9 @@ def spray(
         looked_into = list(classes) or ([str(name) for name in ranking.classes] if ranking else list(members))[:top]
         for name in looked_into:
             analysis = _analyse(groups, members[name], settings)
-            click.echo(f"\nclass {name}: {len(analysis)} maps, {_in_words(analysis)}")
+            click.echo(f"\nclass {name}: {len(analysis)} maps, {_in_words(analysis, groups)}")
             _write(folder / _slug(name), name, analysis, groups, colours)
-            page.add(analysis, f"Class {name}", relevance=groups.maps, images=groups.images, layout=groups.layout)
+            page.add(analysis, f"Class {name}", **_shown(analysis, groups))
         written = page.save(folder / "report.html")
     click.echo(f"wrote {written}{''.join(f', {folder / _slug(name)}' for name in looked_into)}")
 
@@ -133,7 +139,7 @@ def _explained(
     chosen: InputOptions,
     names: Sequence[str] | None,
     options: dict[str, Any],
-) -> tuple[Store, DataSet]:
+) -> tuple[Store, DataSet, Explainer]:
     """Relevance of INPUTS, kept in the folder."""
     if not inputs:
         raise InputError(f"give INPUTS that {model} explains, or a store of relevance (.h5) in its place")
@@ -143,7 +149,7 @@ def _explained(
     labels = read_truth(kept.pop("truth"), data, names if names is not None else explainer.classes)
     path = store_path(folder / "relevance.h5")
     store = write_store(path, explainer, data, labels, kept.pop("target"), batch_size=chosen.batch_size, **kept)
-    return stack.enter_context(store), data
+    return stack.enter_context(store), data, explainer
 
 
 def _stored(stack: ExitStack, path: Path, inputs: Sequence[Path]) -> Store:
@@ -214,14 +220,25 @@ def _analyse(groups: Groups, rows: Array, settings: Mapping[str, Any]) -> Analys
     )
 
 
-def _in_words(analysis: Analysis) -> str:
-    """Eigenvalues, what they suggest, and the clusters that stand apart."""
+def _shown(analysis: Analysis, groups: Groups) -> dict[str, Any]:
+    """What the page needs beside the analysis."""
+    if len(analysis.shape) == 1:
+        return {"features": groups.features, "sources": groups.sources, "explain": groups.explain}
+    return {"relevance": groups.maps, "images": groups.images, "layout": groups.layout}
+
+
+def _in_words(analysis: Analysis, groups: Groups) -> str:
+    """Eigenvalues, what they suggest, the clusters that stand apart, and what clusters of vectors are about."""
     from graphlrp.spray import suspicious
 
     values = ", ".join(f"{value:.4f}" for value in analysis.eigenvalues[:6])
     lines = [f"eigenvalues {values}, ...; the largest gap is behind the {_ordinal(analysis.gap)}"]
     for name in analysis.clusterings:
         lines += [f"  {name}: {suspect}" for suspect in suspicious(analysis, name)] or [f"  {name}: no cluster stands apart"]
+        if len(analysis.shape) == 1:
+            for own in analysis.profile(features=groups.features, clustering=name, count=3):
+                about = ", ".join(f"{feature.name} {feature.share:.0%}" for feature in own.features) or "nothing"
+                lines.append(f"  {name}: relevance of cluster {own.cluster} is on {about}")
     return "\n".join(lines)
 
 
@@ -234,6 +251,10 @@ def _write(folder: Path, name: str, analysis: Analysis, groups: Groups, colours:
     if len(analysis.shape) == 2:
         figure = analysis.montage(groups.maps, groups.images, layout=groups.layout, colours=colours)
         figure.savefig(folder / "montage.png", dpi=200)
+    else:
+        many = analysis.labels.max() >= 50
+        figure = analysis.plot_profile(features=groups.features, colours=colours, count=2 if many else 8)
+        figure.savefig(folder / "profile.png", dpi=200)
     analysis.save(folder / "analysis.h5")
     planes = {key: points for key, points in analysis.embeddings.items() if key != "spectral"}
     with (folder / "clusters.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:

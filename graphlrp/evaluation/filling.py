@@ -63,10 +63,12 @@ class Filling:
 class Uniform(Filling):
     """Noise, uniform between two bounds and independent for each number of the input: the source's choice.
 
+    Bounds are those of a channel, and of a feature where samples are rows of a table [N, D].
+
     Inputs of whole numbers get whole numbers from low to high, both included.
 
     Attributes:
-        low: of the input's range, one number or one per channel; by default the smallest of the samples, per channel.
+        low: of the input's range, one number or one per channel or feature; by default the smallest of the samples, per channel.
         high: likewise; by default the largest.
     """
 
@@ -108,10 +110,10 @@ class Constant(Filling):
 
 @dataclass(frozen=True)
 class Mean(Filling):
-    """The mean, per channel.
+    """The mean, per channel, or per feature of a table.
 
     Attributes:
-        of: ``"image"``, every sample's own, or ``"data"``, that of all samples.
+        of: ``"image"``, every sample's own, which rows of a table do not have, or ``"data"``, that of all samples.
     """
 
     of: str = "image"
@@ -120,6 +122,11 @@ class Mean(Filling):
         """Itself, or the constant that the mean of all samples is."""
         if self.of not in ("image", "data"):
             raise InputError(f"the mean of {self.of!r} has no meaning: choose 'image' or 'data'")
+        if self.of == "image" and data.layouts[0].tabular:
+            raise InputError(
+                "the features of one sample have no mean in common: take filling='data-mean', that of each feature over all"
+                " samples, or layout='NT' if they are points of a signal"
+            )
         return self if self.of == "image" else Constant(data.per_channel(np.mean))
 
     def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
@@ -163,7 +170,7 @@ class Flip(Filling):
     """The state flip of binary inputs, low + high - x (S. Bach et al. 2015); of others it is the negative.
 
     Attributes:
-        low: of the input's range, one number or one per channel; by default the smallest of the samples, per channel.
+        low: of the input's range, one number or one per channel or feature; by default the smallest of the samples, per channel.
         high: likewise; by default the largest.
     """
 
@@ -277,8 +284,8 @@ def fill(filling: Filling, sample: Array, layout: Layout, generator: np.random.G
 
 
 def per_channel(function: Callable[..., Any], x: Array, layout: Layout) -> list[float]:
-    """``np.min``, ``np.max`` or ``np.mean`` of every channel of samples [N, ...]."""
-    axes = tuple(axis for axis in range(x.ndim) if axis != layout.channel_axis)
+    """``np.min``, ``np.max`` or ``np.mean`` of every channel, or feature of a table, of samples [N, ...]."""
+    axes = tuple(axis for axis in range(x.ndim) if axis != layout.unit_axis)
     return [
         float(value)
         for value in np.ravel(function(x, axis=axes, dtype=np.float64) if function is np.mean else function(x, axis=axes))

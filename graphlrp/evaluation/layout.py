@@ -70,6 +70,16 @@ class Layout:
         return 1 if self.channel_axis is None else self.sample[self.channel_axis - 1]
 
     @property
+    def tabular(self) -> bool:
+        """Whether the places are features of a table, each in units of its own."""
+        return self.axes == "ND"
+
+    @property
+    def unit_axis(self) -> int | None:
+        """Axis of the batch along which numbers are in different units: that of channels, or of the features of a table."""
+        return 1 if self.tabular else self.channel_axis
+
+    @property
     def pictorial(self) -> bool:
         """Whether the places are pixels."""
         return {"H", "W"} <= set(self.axes)
@@ -82,17 +92,19 @@ class Layout:
         return np.asarray(channels + places * self.channels).ravel()
 
     def by_channel(self, values: Any, name: str) -> Array:
-        """A number, or one per channel, as an array that broadcasts to a sample.
+        """A number, or one per channel (per feature of a table), as an array that broadcasts to a sample.
 
         Raises:
             InputError: it is neither, or not finite.
         """
         array = np.asarray(values, np.float64)
-        if array.ndim > 1 or array.size not in (1, self.channels) or not np.isfinite(array).all():
-            raise InputError(f"{name}={values!r}: give one finite number, or one per channel, of which there are {self.channels}")
+        axis = self.unit_axis
+        count = 1 if axis is None else self.sample[axis - 1]
+        if array.ndim > 1 or array.size not in (1, count) or not np.isfinite(array).all():
+            what = "feature" if self.tabular else "channel"
+            raise InputError(f"{name}={values!r}: give one finite number, or one per {what}, of which there are {count}")
         if array.size == 1:
             return array.reshape(())
-        axis = self.channel_axis
         return array.reshape([-1 if a == axis else 1 for a in range(1, len(self.axes))])
 
     def relevance_of_places(self, relevance: Any, name: str = "relevance") -> Array:

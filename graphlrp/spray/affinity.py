@@ -13,25 +13,29 @@ from scipy.sparse import csr_array, issparse
 from sklearn.neighbors import NearestNeighbors
 
 from graphlrp.errors import InputError
+from graphlrp.spray.search import nearest_sparse
+from graphlrp.spray.sparse import Rows
 
 Array = NDArray[Any]
-Search = Callable[[Array, int], tuple[Array, Array]]
-Affinity = Callable[[Array], Any]
+Search = Callable[[Rows, int], tuple[Array, Array]]
+Affinity = Callable[[Rows], Any]
 
 
-def nearest(features: Array, count: int) -> tuple[Array, Array]:
+def nearest(features: Rows, count: int) -> tuple[Array, Array]:
     """The ``count`` nearest other rows of every row, by Euclidean distance, exactly.
 
-    Distances are computed in blocks, so that no N × N matrix is made. scikit-learn chooses between a tree, which is quick for
-    features of few dimensions, and comparing all pairs.
+    Distances are computed in blocks, so that no N × N matrix is made. Of dense rows, scikit-learn chooses between a tree, which
+    is quick for features of few dimensions, and comparing all pairs; sparse rows stay sparse (:func:`nearest_sparse`).
 
     Args:
-        features: [N, d].
+        features: [N, d], an array or csr.
         count: below N.
 
     Returns:
         Distances and row numbers, both [N, count], nearest first.
     """
+    if issparse(features):
+        return nearest_sparse(features, count)
     algorithm = "auto" if features.shape[1] <= 15 else "brute"
     distances, indices = NearestNeighbors(n_neighbors=count, algorithm=algorithm).fit(features).kneighbors()
     return distances, indices
@@ -52,7 +56,7 @@ class NearestNeighbours:
             (Zelnik-Manor and Perona, 2004). Or a function of the distances [N, k] that gives weights ≥ 0 of that shape; the
             source also tried the distances themselves, ``weights=lambda distances: distances``.
         search: finds neighbours: ``search(features, k)`` returns distances and row numbers [N, k] of the nearest *other* rows.
-            Without it, :func:`nearest`; an approximate index fits here.
+            Without it, :func:`nearest`; an approximate index fits here. Features are csr if relevance is sparse.
 
     Raises:
         InputError: ``neighbours`` is not positive, or there are no such weights.
@@ -69,13 +73,13 @@ class NearestNeighbours:
         if not callable(self.weights) and self.weights not in ("binary", "gaussian"):
             raise InputError(f"weights are 'binary', 'gaussian' or a function of distances, not {self.weights!r}")
 
-    def __call__(self, features: Array) -> csr_array:
-        """[N, d] -> csr [N, N].
+    def __call__(self, features: Rows) -> csr_array:
+        """[N, d], dense or csr -> csr [N, N].
 
         Raises:
             InputError: there are not more maps than neighbours.
         """
-        return self.of(*self.find(features, self.count(len(features))))
+        return self.of(*self.find(features, self.count(features.shape[0])))
 
     def count(self, maps: int) -> int:
         """K for so many maps.
@@ -88,20 +92,21 @@ class NearestNeighbours:
             raise InputError(f"{count} nearest neighbours need more than {count} maps, and there are {maps}")
         return count
 
-    def find(self, features: Array, count: int) -> tuple[Array, Array]:
+    def find(self, features: Rows, count: int) -> tuple[Array, Array]:
         """Distances and row numbers [N, count] of the nearest others.
 
         Raises:
             InputError: the search of one's own returns something else.
         """
         distances, indices = (np.asarray(part) for part in (self.search or nearest)(features, count))
-        expected = (len(features), count)
+        total = features.shape[0]
+        expected = (total, count)
         if distances.shape != expected or indices.shape != expected or indices.dtype.kind not in "iu":
             raise InputError(
                 f"search must return distances and row numbers {list(expected)}, not {list(distances.shape)} and"
                 f" {list(indices.shape)} of {indices.dtype}"
             )
-        if np.any(indices == np.arange(len(features))[:, None]) or indices.min() < 0 or indices.max() >= len(features):
+        if np.any(indices == np.arange(total)[:, None]) or indices.min() < 0 or indices.max() >= total:
             raise InputError("search must return rows of the features, and none as its own neighbour")
         return distances, indices
 

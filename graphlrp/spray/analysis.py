@@ -18,7 +18,9 @@ from graphlrp.spray.clustering import Clustering, find_clusters
 from graphlrp.spray.embedding import TSNE, Embedding, Graph, embed, named_embeddings
 from graphlrp.spray.maps import read_features
 from graphlrp.spray.preprocessing import Step
+from graphlrp.spray.profiles import Order, Profile
 from graphlrp.spray.progress import Progress, steps_of
+from graphlrp.spray.sparse import Rows, away_from_mean
 from graphlrp.spray.spectrum import Laplacian, eigengap, smallest_eigenvalues
 
 Array = NDArray[Any]
@@ -30,8 +32,8 @@ class Analysis:
 
     Attributes:
         index: int64 [N], positions of the analysed maps in the data, increasing.
-        features: [N, d], the preprocessed maps.
-        shape: of a preprocessed map, such as (20, 20).
+        features: [N, d], the preprocessed maps; csr of sparse relevance.
+        shape: of a preprocessed map, such as (20, 20), or (d,) of a vector.
         affinity: W, csr [N, N].
         components: number of connected components of the graph.
         eigenvalues: [m], the smallest of the Laplacian, increasing; 0 once for every component.
@@ -41,7 +43,7 @@ class Analysis:
     """
 
     index: Array
-    features: Array
+    features: Rows
     shape: tuple[int, ...]
     affinity: csr_array
     components: int
@@ -106,6 +108,37 @@ class Analysis:
         members: Array = self.index[labels == cluster]
         return members
 
+    def typical(self, cluster: int, clustering: str | int | None = None) -> Array:
+        """Positions in the data of the maps of a cluster, int64 [n], the one whose features are nearest to their mean first.
+
+        Raises:
+            InputError: there is no such cluster.
+        """
+        members = self.members(cluster, clustering)
+        own = self.features[np.flatnonzero(self.labels_of(clustering) == cluster)]
+        typical: Array = members[np.argsort(away_from_mean(own), kind="stable")]
+        return typical
+
+    def profile(
+        self,
+        relevance: Any = None,
+        *,
+        features: Sequence[str] | None = None,
+        clustering: str | int | None = None,
+        count: int = 8,
+        order: Order = "mean",
+    ) -> list[Profile]:
+        """What clusters of vectors are about: the features of most relevance (see :func:`graphlrp.spray.profiles`)."""
+        from graphlrp.spray.profiles import profiles
+
+        return profiles(self, relevance, features=features, clustering=clustering, count=count, order=order)
+
+    def plot_profile(self, relevance: Any = None, **options: Any) -> Figure:
+        """The same as bars (see :func:`graphlrp.spray.profile_figure`)."""
+        from graphlrp.spray.bars import profile_figure
+
+        return profile_figure(self, relevance, **options)
+
     def plot_spectrum(self, count: int = 20) -> Figure:
         """The smallest eigenvalues and the largest gap (figure 6.3)."""
         from graphlrp.spray.drawing import spectrum_figure
@@ -165,16 +198,16 @@ def analyse(
     """Look for groups of maps that are alike, which may be different strategies of a model.
 
     Args:
-        relevance: [N, C, H, W] (channels are summed), [N, H, W] or [N, D]; anything with a shape that can be sliced, such as an
-            HDF5 data set, is read in portions; a list of maps, which may differ in height and width; an iterable of batches; an
-            ``Explanation``.
+        relevance: [N, C, H, W] (channels are summed), [N, H, W] or [N, D], dense or a sparse matrix; anything with a shape that
+            can be sliced, such as an HDF5 data set or the relevance of a store, is read in portions; a list of maps, which may
+            differ in height and width; an iterable of batches; an ``Explanation``.
         index: positions of the maps to analyse, or a mask [N]; all by default.
         layout: order of the axes, if it is another than these: "NHWC".
         preprocess: one step or several (see :mod:`graphlrp.spray.preprocessing`); by default ``SumPool(20)`` of maps, and nothing
             for vectors.
         neighbours: k of the graph of nearest neighbours; by default ⌈ln N⌉.
         affinity: another graph: ``NearestNeighbours(...)``, or a function of features [N, d] that returns W [N, N], symmetric
-            and best sparse.
+            and best sparse. Functions and estimators get csr features if relevance is sparse.
         laplacian: ``"symmetric"``, ``"random-walk"`` or ``"unnormalised"``.
         eigenvalues: how many of the smallest are computed.
         clusters: how many to make; several numbers make several clusterings; by default as many as the eigengap suggests.
@@ -235,9 +268,9 @@ def analyse(
     )
 
 
-def _graph(features: Array, affinity: Affinity, methods: dict[str, Any]) -> tuple[csr_array, Array]:
+def _graph(features: Rows, affinity: Affinity, methods: dict[str, Any]) -> tuple[csr_array, Array]:
     """W, and the nearest neighbours that embeddings look at; one search serves both."""
-    count = len(features)
+    count = features.shape[0]
     own = affinity.count(count) if isinstance(affinity, NearestNeighbours) else 0
     for_embeddings = max((method.neighbours(count) for method in methods.values() if isinstance(method, TSNE)), default=0)
     if isinstance(affinity, NearestNeighbours):

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array, csr_matrix
+from scipy.sparse import coo_array, csr_array, csr_matrix, issparse
 from sklearn import manifold
 from sklearn.neighbors import sort_graph_by_row_values
 
 from graphlrp.errors import InputError
+from graphlrp.spray.sparse import Rows
 
 Array = NDArray[Any]
 
@@ -23,14 +24,14 @@ class Graph:
     """What an embedding is made of.
 
     Attributes:
-        features: [N, d], the preprocessed maps.
+        features: [N, d], the preprocessed maps; csr if relevance is sparse.
         neighbours: int [N, K], rows of the K nearest others by distance of features, nearest first.
         affinity: W, csr [N, N].
         eigenvalues: [m].
         eigenvectors: [N, m].
     """
 
-    features: Array
+    features: Rows
     neighbours: Array
     affinity: csr_array
     eigenvalues: Array
@@ -146,9 +147,11 @@ class UMAP:
             umap = import_module("umap")
         except ImportError as error:
             raise InputError("embedding='umap' needs the package umap-learn: pip install umap-learn, or take 'tsne'") from error
-        neighbours = min(self.neighbours, len(graph.features) - 1)
+        neighbours = min(self.neighbours, graph.features.shape[0] - 1)
         method = umap.UMAP(n_neighbors=neighbours, min_dist=self.distance, random_state=seed, n_jobs=1)
-        return np.asarray(method.fit_transform(graph.features))
+        # It knows sparse matrices, not yet sparse arrays.
+        features = csr_matrix(graph.features) if issparse(graph.features) else graph.features
+        return np.asarray(method.fit_transform(features))
 
 
 NAMED: dict[str, Callable[[], Callable[[Graph, int], Array]]] = {"tsne": TSNE, "umap": UMAP}
@@ -185,12 +188,15 @@ def named_embeddings(embedding: Embedding | Sequence[Embedding] | None) -> dict[
 def embed(name: str, method: Any, graph: Graph, seed: int) -> Array:
     """Coordinates [N, d] by one method: a function of the graph and the seed, or an estimator, which gets the features.
 
+    Sparse features are given as they are: ``TruncatedSVD`` takes them, ``PCA`` does not in all its settings.
+
     Raises:
         InputError: it gives something else.
     """
     found = np.asarray(method(graph, seed) if callable(method) else method.fit_transform(graph.features))
-    if found.ndim != 2 or len(found) != len(graph.features) or not np.isfinite(found).all():
-        raise InputError(f"embedding {name!r} must give finite coordinates [{len(graph.features)}, d], not {list(found.shape)}")
+    count = graph.features.shape[0]
+    if found.ndim != 2 or len(found) != count or not np.isfinite(found).all():
+        raise InputError(f"embedding {name!r} must give finite coordinates [{count}, d], not {list(found.shape)}")
     return found
 
 

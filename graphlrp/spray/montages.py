@@ -72,7 +72,7 @@ def montage(
         inside = np.flatnonzero(labels == number)
         if not len(inside):
             raise InputError(f"there is no cluster {number}; there are {', '.join(map(str, np.unique(labels)))}")
-        typical = analysis.index[_typical(analysis.features, inside)[:count]]
+        typical = analysis.typical(number, clustering)[:count]
         maps = [heatmap(_picture(relevance, int(at), layout), colours=colours, percentile=percentile) for at in typical]
         pictures = None if images is None else [picture_at(images, int(at)) for at in typical]
         mean = _mean(analysis, inside, colours, maps[0].shape)
@@ -132,13 +132,6 @@ def _draw(rows: list[_Row], width: float, heading: str) -> Page:
     return page
 
 
-def _typical(features: Array, inside: Array) -> Array:
-    """Rows of a cluster, those nearest to its mean first."""
-    own = features[inside].astype(np.float64)
-    away = ((own - own.mean(axis=0)) ** 2).sum(axis=1)
-    return np.asarray(inside[np.argsort(away, kind="stable")])
-
-
 def _mean(analysis: Analysis, inside: Array, colours: ColourMap, like: tuple[int, ...]) -> Pixels | None:
     """The mean of a cluster's features, if they are maps, in the proportions of a map."""
     if len(analysis.shape) != 2:
@@ -152,7 +145,10 @@ def _mean(analysis: Analysis, inside: Array, colours: ColourMap, like: tuple[int
 def _picture(relevance: Any, position: int, layout: str | None) -> Array:
     values = map_at(relevance, position, layout)
     if values.ndim != 2:
-        raise InputError("a montage shows maps [H, W]; relevance of vectors [D] is drawn by graphlrp.visual.signal_figure")
+        raise InputError(
+            "a montage shows maps [H, W]; what clusters of vectors [D] are about is drawn by plot_profile,"
+            " one of them by graphlrp.visual.signal_figure"
+        )
     return values
 
 

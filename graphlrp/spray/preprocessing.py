@@ -2,6 +2,9 @@
 
 A step is any callable that takes a stack of maps [n, H, W] and returns what is compared, [n, ...]; those of this module are the
 ones that the source uses or names (thesis, sections 6.2 and 6.5, appendix E). Several steps in a row are a :class:`Chain`.
+
+Vectors are [n, D], and csr where relevance is sparse. Of the steps of this module, :class:`Normalise` and :class:`Identity` take
+them; a step of one's own may return csr or an array.
 """
 
 from __future__ import annotations
@@ -13,18 +16,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import csr_array, issparse
 
 from graphlrp.errors import InputError
+from graphlrp.spray.sparse import Rows, as_rows, owners
 
 Array = NDArray[Any]
-Step = Callable[[Array], Array]
+Step = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
 class Identity:
     """Every number is compared as it is."""
 
-    def __call__(self, maps: Array) -> Array:
+    def __call__(self, maps: Rows) -> Rows:
         """[n, ...] -> [n, ...]."""
         return maps
 
@@ -131,8 +136,10 @@ class Normalise:
         if self.by not in ("l1", "l2", "max"):
             raise InputError(f"Normalise divides by 'l1', 'l2' or 'max', not by {self.by!r}")
 
-    def __call__(self, maps: Array) -> Array:
-        """[n, ...] -> [n, ...]."""
+    def __call__(self, maps: Rows) -> Rows:
+        """[n, ...] -> [n, ...]; csr stays csr."""
+        if issparse(maps):
+            return self._sparse(as_rows(maps))
         flat = np.abs(maps).reshape(len(maps), -1)
         # By the largest first: squares of small relevances would be zero.
         largest = flat.max(axis=1)
@@ -142,6 +149,18 @@ class Normalise:
             sizes *= ratio.sum(axis=1) if self.by == "l1" else np.sqrt((ratio**2).sum(axis=1))
         divided: Array = maps / np.where(sizes > 0, sizes, 1.0).reshape(-1, *[1] * (maps.ndim - 1))
         return divided
+
+    def _sparse(self, rows: csr_array) -> csr_array:
+        """The same of what is stored."""
+        own, flat = owners(rows), np.abs(rows.data)
+        largest = np.zeros(rows.shape[0], flat.dtype)
+        np.maximum.at(largest, own, flat)
+        sizes = largest.copy()
+        if self.by != "max":
+            ratio = flat / largest[own]
+            sums = np.bincount(own, ratio if self.by == "l1" else ratio**2, rows.shape[0])
+            sizes *= sums if self.by == "l1" else np.sqrt(sums)
+        return csr_array((rows.data / sizes[own], rows.indices, rows.indptr), shape=rows.shape)
 
 
 @dataclass(frozen=True)
@@ -162,10 +181,10 @@ class Chain:
         for step in self.steps:
             _check_step(step)
 
-    def __call__(self, maps: Array) -> Array:
+    def __call__(self, maps: Rows) -> Rows:
         """[n, H, W] -> [n, ...]."""
         for step in self.steps:
-            maps = np.asarray(step(maps))
+            maps = as_rows(step(maps))
         return maps
 
 
@@ -194,6 +213,7 @@ def _check_step(step: object) -> None:
 
 def _shape(maps: Array, step: str) -> tuple[int, int, int]:
     if maps.ndim != 3:
-        raise InputError(f"{step} takes maps [n, H, W], not {list(maps.shape)}: choose another step with preprocess=...")
+        kind = "sparse vectors " if issparse(maps) else "vectors " if maps.ndim == 2 else ""
+        raise InputError(f"{step} takes maps [n, H, W], not {kind}{list(maps.shape)}: choose another step with preprocess=...")
     count, height, width = maps.shape
     return count, height, width

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphlrp.errors import InputError
 from graphlrp.spray.affinity import Affinity, NearestNeighbours, checked_affinity
-from graphlrp.spray.maps import read_features
+from graphlrp.spray.maps import read_features, unpack
 from graphlrp.spray.preprocessing import Step
 from graphlrp.spray.progress import Progress, steps_of
 from graphlrp.spray.spectrum import Laplacian, smallest_eigenvalues
@@ -73,7 +73,7 @@ def rank(
     at an artefact. L_sym is normalised, so classes of different sizes can be compared.
 
     Args:
-        relevance: {class: maps}; or all maps, with ``labels``. Maps as for :func:`analyse`.
+        relevance: {class: maps}; or all maps, with ``labels``. Maps as for :func:`analyse`, dense or sparse.
         labels: [N], the class of every map.
         names: of the classes 0, 1, ... of labels.
         layout: as for :func:`analyse`.
@@ -93,14 +93,16 @@ def rank(
     if eigenvalues < 2:
         raise InputError(f"classes are ordered by the second eigenvalue, so at least 2 are needed, not {eigenvalues}")
     graph_of = affinity if affinity is not None else NearestNeighbours(neighbours)
+    if labels is not None and not isinstance(relevance, Mapping):
+        relevance, layout = unpack(relevance, layout)
     parts = _classes(relevance, labels, names)
     step = steps_of(progress, len(parts))
     found: dict[Hashable, tuple[Array, int]] = {}
     for number, (name, (maps, index)) in enumerate(parts.items(), start=1):
         try:
             values = read_features(maps, preprocess, layout=layout, index=index).values
-            matrix = checked_affinity(graph_of(values), len(values))
-            found[name] = smallest_eigenvalues(matrix, laplacian, eigenvalues, seed).eigenvalues, len(values)
+            matrix = checked_affinity(graph_of(values), values.shape[0])
+            found[name] = smallest_eigenvalues(matrix, laplacian, eigenvalues, seed).eigenvalues, values.shape[0]
         except InputError as error:
             raise InputError(f"class {name}: {error}") from error
         step(str(name) if number < len(parts) else "done")
@@ -119,8 +121,9 @@ def _classes(relevance: Any, labels: Any, names: Sequence[str] | None) -> dict[A
         raise InputError(f"labels are one for every map, [N], not {list(array.shape)}")
     if not hasattr(relevance, "__getitem__") or isinstance(relevance, Mapping):
         raise InputError("with labels, the maps are an array or a list: they are read once for every class")
-    if len(relevance) != len(array):
-        raise InputError(f"{len(array)} labels for {len(relevance)} maps")
+    count = relevance.shape[0] if hasattr(relevance, "shape") else len(relevance)
+    if count != len(array):
+        raise InputError(f"{len(array)} labels for {count} maps")
     found: dict[Any, tuple[Any, Array | None]] = {
         label: (relevance, np.flatnonzero(array == label)) for label in np.unique(array).tolist()
     }

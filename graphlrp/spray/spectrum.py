@@ -17,6 +17,7 @@ from scipy.linalg import eigh
 from scipy.sparse import csc_array, csr_array, diags_array, eye_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh, splu
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from graphlrp.errors import InputError
 
@@ -159,10 +160,25 @@ def _behind_zero(
         values, vectors = eigh(matrix.toarray(), subset_by_index=[0, wanted])
         return np.maximum(values[1:], 0.0), vectors[:, 1:]
     start = generator.normal(size=size)
+    # Its products are so small that threads of BLAS would mostly wait for one another.
+    with threadpool_limits(1, "blas"):
+        vectors = _iterated(matrix, null, bound, wanted, start)
+    product = matrix @ vectors
+    values = np.einsum("ij,ij->j", vectors, product)
+    error = float(np.linalg.norm(product - vectors * values, axis=0).max())
+    if error > ACCURACY * bound:
+        raise InputError(f"the spectrum of a graph of {size} maps was not found to {ACCURACY:g} but to {error / bound:.1g}")
+    order = np.argsort(values, kind="stable")
+    return np.maximum(values[order], 0.0), vectors[:, order]
+
+
+def _iterated(matrix: csr_array, null: Array, bound: float, wanted: int, start: Array) -> Array:
+    """Vectors [n, wanted] behind the known one, by the Lanczos iteration."""
     try:
-        vectors = _largest(lambda x: bound * x - matrix @ x, null, bound, wanted, start, RESTARTS)
+        return _largest(lambda x: bound * x - matrix @ x, null, bound, wanted, start, RESTARTS)
     except ArpackNoConvergence:
         # Where eigenvalues are this close the graph has narrow cuts, and its inverse has few entries, too.
+        size = matrix.shape[0]
         shift = ACCURACY * bound
         solve = splu(csc_array(matrix + shift * eye_array(size))).solve
 
@@ -172,14 +188,7 @@ def _behind_zero(
             rest: Array = y - null * (null @ y)
             return rest
 
-        vectors = _largest(inverse, null, 0.0, wanted, start, 10 * size)
-    product = matrix @ vectors
-    values = np.einsum("ij,ij->j", vectors, product)
-    error = float(np.linalg.norm(product - vectors * values, axis=0).max())
-    if error > ACCURACY * bound:
-        raise InputError(f"the spectrum of a graph of {size} maps was not found to {ACCURACY:g} but to {error / bound:.1g}")
-    order = np.argsort(values, kind="stable")
-    return np.maximum(values[order], 0.0), vectors[:, order]
+        return _largest(inverse, null, 0.0, wanted, start, 10 * size)
 
 
 def _largest(apply: Callable[[Array], Array], null: Array, null_value: float, wanted: int, start: Array, restarts: int) -> Array:

@@ -2,24 +2,29 @@
 
 Layout: data sets ``index``, ``features``, ``eigenvalues``; groups ``embeddings`` and ``clusterings`` with one data set for every
 name; group ``affinity`` with ``data``, ``indices`` and ``indptr`` of the csr matrix; attributes ``format``, ``shape``,
-``components``, and the settings, each as ``settings/<name>``.
+``components``, and the settings, each as ``settings/<name>``. Sparse features are a group like ``affinity`` in place of a data
+set, and the format is the second.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, issparse
 
 from graphlrp.errors import InputError
 from graphlrp.spray.analysis import Analysis
+from graphlrp.spray.sparse import Rows
+from graphlrp.stores.atomic import complete_file
 
-FORMAT = "graphlrp.spray 1"
+FORMAT, FORMAT_SPARSE = "graphlrp.spray 1", "graphlrp.spray 2"
+PARTS = ("data", "indices", "indptr")
+"""Of a csr matrix."""
 
 
 def write_analysis(path: str | os.PathLike[str], analysis: Analysis) -> None:
@@ -30,25 +35,23 @@ def write_analysis(path: str | os.PathLike[str], analysis: Analysis) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with h5py.File(unfinished, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["shape"] = np.asarray(analysis.shape, np.int64)
-            file.attrs["components"] = analysis.components
-            for name, value in analysis.settings.items():
-                file.attrs[f"settings/{name}"] = value
-            for name in ("index", "features", "eigenvalues"):
-                file[name] = getattr(analysis, name)
-            for kind in ("embeddings", "clusterings"):
-                group = file.create_group(kind, track_order=True)
-                for name, values in getattr(analysis, kind).items():
-                    group[name] = values
-            for part in ("data", "indices", "indptr"):
-                file[f"affinity/{part}"] = getattr(analysis.affinity, part)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with complete_file(path) as file:
+        file.attrs["format"] = FORMAT_SPARSE if issparse(analysis.features) else FORMAT
+        file.attrs["shape"] = np.asarray(analysis.shape, np.int64)
+        file.attrs["components"] = analysis.components
+        for name, value in analysis.settings.items():
+            file.attrs[f"settings/{name}"] = value
+        for name in ("index", "features", "affinity", "eigenvalues"):
+            values = getattr(analysis, name)
+            if issparse(values):
+                for part in PARTS:
+                    file[f"{name}/{part}"] = getattr(values, part)
+            else:
+                file[name] = values
+        for kind in ("embeddings", "clusterings"):
+            group = file.create_group(kind, track_order=True)
+            for name, values in getattr(analysis, kind).items():
+                group[name] = values
 
 
 def read_analysis(path: str | os.PathLike[str]) -> Analysis:
@@ -61,7 +64,7 @@ def read_analysis(path: str | os.PathLike[str]) -> Analysis:
         raise InputError(f"no such file: {path}")
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
+            if file.attrs.get("format") not in (FORMAT, FORMAT_SPARSE):
                 raise InputError(f"{path} is no analysis: it does not say that it is of the format {FORMAT!r}")
             return _read(file)
     except (OSError, KeyError) as error:
@@ -70,12 +73,12 @@ def read_analysis(path: str | os.PathLike[str]) -> Analysis:
 
 def _read(file: Any) -> Analysis:
     count = len(file["index"])
-    affinity = csr_array(tuple(file["affinity"][part][:] for part in ("data", "indices", "indptr")), shape=(count, count))
+    shape = tuple(int(size) for size in file.attrs["shape"])
     return Analysis(
         index=file["index"][:],
-        features=file["features"][:],
-        shape=tuple(int(size) for size in file.attrs["shape"]),
-        affinity=affinity,
+        features=_rows(file["features"], (count, math.prod(shape))),
+        shape=shape,
+        affinity=_rows(file["affinity"], (count, count)),
         components=int(file.attrs["components"]),
         eigenvalues=file["eigenvalues"][:],
         embeddings={name: values[:] for name, values in file["embeddings"].items()},
@@ -84,3 +87,8 @@ def _read(file: Any) -> Analysis:
             name.removeprefix("settings/"): str(value) for name, value in file.attrs.items() if name.startswith("settings/")
         },
     )
+
+
+def _rows(place: Any, shape: tuple[int, int]) -> Rows:
+    """A data set, or the csr matrix of a group."""
+    return csr_array(tuple(place[part][:] for part in PARTS), shape=shape) if isinstance(place, h5py.Group) else place[:]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphlrp.spray.analysis import Analysis
+from graphlrp.spray.sparse import Rows, away_from_mean
 
 Array = NDArray[Any]
 
@@ -78,6 +79,5 @@ def suspicious(analysis: Analysis, clustering: str | int | None = None) -> list[
     return sorted(found, key=lambda suspect: (suspect.cut, len(suspect.positions), suspect.cluster))
 
 
-def _variance(features: Array) -> float:
-    centred = features - features.mean(axis=0, dtype=np.float64)
-    return float(np.einsum("ij,ij->", centred, centred) / len(features))
+def _variance(features: Rows) -> float:
+    return float(away_from_mean(features).mean())

@@ -30,6 +30,9 @@ ROWS = 1024
 FLAT = 1 << 14
 """Numbers of a chunk where samples of several sizes stand one behind the other, unless the first sample is larger."""
 
+DENSELY = 4
+"""Sparse rows are read in one go with those between them, if there are at most so many for each that is wanted."""
+
 SCALE = ":scale"
 """Behind the name of a column, where its scales are; names of inputs have no colon, which is quoted."""
 
@@ -315,9 +318,13 @@ class Sparse(_Pieces):
         rows, _ = self.chosen(key)
         if not len(rows):
             return csr_matrix((0, self.shape[1]), dtype=self.dtype)
-        if np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
-            return self._run(int(rows[0]), int(rows[-1]) + 1)
-        return vstack([self._run(row, row + 1) for row in rows.tolist()], "csr")
+        first, last = int(rows.min()), int(rows.max())
+        if last - first < DENSELY * len(rows):
+            values = self._run(first, last + 1)
+            return values if np.array_equal(rows, np.arange(first, last + 1)) else values[rows - first]
+        wanted, places = np.unique(rows, return_inverse=True)
+        values = vstack([self._run(start, stop) for start, stop in runs(wanted)], "csr")
+        return values if np.array_equal(wanted, rows) else values[places]
 
     def _run(self, start: int, stop: int) -> csr_matrix:
         first, last = self._place(start).start, self._place(stop - 1).stop

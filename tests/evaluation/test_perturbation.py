@@ -397,6 +397,22 @@ def test_static_batch_and_pipelines() -> None:
     np.testing.assert_allclose(one.curves[0].scores, other.curves[0].scores, rtol=1e-5, atol=1e-6)
 
 
+def test_features_of_a_table_have_ranges_of_their_own() -> None:
+    """Noise stays within the range of each column, means are those of each column."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(30, 3)) * [1e-2, 1.0, 1e4] + [0.0, 5.0, -1e5]
+    maps = np.ones(x.shape)
+    noisy = evaluation.perturbed(x, maps, [3])[:, 0]
+    assert (noisy >= x.min(0)).all() and (noisy <= x.max(0)).all() and not np.isclose(noisy, x).any()
+    np.testing.assert_allclose(evaluation.perturbed(x, maps, [3], filling="data-mean")[:, 0], np.tile(x.mean(0), (30, 1)))
+    given = evaluation.perturbed(x, maps, [3], filling=evaluation.Uniform(low=[0, 1, 2], high=[0, 1, 2]))[:, 0]
+    np.testing.assert_allclose(given, np.tile([0, 1, 2], (30, 1)))
+    with pytest.raises(InputError, match="data-mean"):
+        evaluation.perturbed(x, maps, [3], filling="mean")
+    points = evaluation.perturbed(x, maps, [3], filling="mean", layout="NT")[:, 0]
+    np.testing.assert_allclose(points, np.repeat(x.mean(1, keepdims=True), 3, axis=1))
+
+
 def test_estimators_are_models() -> None:
     from sklearn.linear_model import LogisticRegression
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -141,6 +142,15 @@ def test_saved_and_read(analysis: spray.Analysis, tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.affinity.toarray(), analysis.affinity.toarray())
     assert [file.name for file in path.parent.iterdir()] == ["analysis.h5"]
     assert read.settings["preprocess"] == "SumPool(rows=20, columns=None)" and read.settings["laplacian"] == "symmetric"
+
+
+def test_a_file_is_written_whole_or_not_at_all(analysis: spray.Analysis, tmp_path: Path) -> None:
+    path = tmp_path / "analysis.h5"
+    analysis.save(path)
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        replace(analysis, settings={"seed": object()}).save(path)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["analysis.h5"]
 
 
 def test_files_that_are_no_analyses(tmp_path: Path) -> None:

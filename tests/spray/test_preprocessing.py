@@ -110,7 +110,7 @@ def test_chain_takes_steps_in_order() -> None:
         (lambda: spray.Normalise("l3"), "not by 'l3'"),
         (lambda: spray.Chain((spray.SumPool,)), "such as spray.SumPool"),
         (lambda: as_step("sum", 3), "such as spray.SumPool"),
-        (lambda: spray.SumPool()(np.zeros((3, 4))), r"\[n, H, W\], not \[3, 4\]"),
+        (lambda: spray.SumPool()(np.zeros((3, 4))), r"\[n, H, W\], not vectors \[3, 4\]"),
         (lambda: spray.FourierMagnitude()(np.zeros((3, 4))), "choose another step"),
     ],
 )

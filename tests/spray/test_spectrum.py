@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import threadpoolctl
 from scipy.sparse import block_diag, csr_array, random_array
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
@@ -196,3 +197,18 @@ def test_figure_6_2(seed: int) -> None:
 def test_errors(make, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_the_iteration_keeps_blas_to_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[int]] = []
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
+
+    iterate = spectrum._largest
+    monkeypatch.setattr(spectrum, "_largest", lambda *arguments: (seen.append(threads()), iterate(*arguments))[1])
+    features = np.random.default_rng(0).normal(size=(1200, 4))
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        before = threads()
+        spray.smallest_eigenvalues(spray.NearestNeighbours(12)(features), count=4)
+        assert seen == [{1}] and threads() == before
