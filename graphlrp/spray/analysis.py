@@ -11,10 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from graphlrp.errors import InputError
 from graphlrp.spray.affinity import Affinity, NearestNeighbours, checked_affinity, nearest
-from graphlrp.spray.clustering import Clustering, find_clusters
+from graphlrp.spray.clustering import Clustering, by_size, find_clusters
 from graphlrp.spray.embedding import TSNE, Embedding, Graph, embed, named_embeddings
 from graphlrp.spray.maps import read_features
 from graphlrp.spray.preprocessing import Step
@@ -38,7 +39,8 @@ class Analysis:
         components: number of connected components of the graph.
         eigenvalues: [m], the smallest of the Laplacian, increasing; 0 once for every component.
         embeddings: coordinates by name: ``"spectral"`` [N, m], the eigenvectors; ``"tsne"`` [N, 2] and what else was asked for.
-        clusterings: labels int64 [N] by name, such as ``"kmeans-4"``; 0 is the largest cluster, -1 noise.
+        clusterings: labels int64 [N] by name, such as ``"kmeans-4"``; 0 is the largest cluster, -1 noise. The last one is
+            ``"components"`` if the graph has several parts without connection, and no other clustering has found these.
         settings: what was done, in words.
     """
 
@@ -89,11 +91,21 @@ class Analysis:
         Raises:
             InputError: there is no such clustering, or there are several of that number.
         """
+        return self.clustering_of(clustering)[1]
+
+    def clustering_of(self, clustering: str | int | None = None) -> tuple[str, Array]:
+        """Name and labels int64 [N] of a clustering, as :meth:`labels_of` finds it.
+
+        Raises:
+            InputError: there is no such clustering, or there are several of that number.
+        """
         if clustering is None:
-            return self.labels
+            name = next(iter(self.clusterings))
+            return name, self.clusterings[name]
         names = [name for name in self.clusterings if clustering == name or name.endswith(f"-{clustering}")]
         if clustering in names or len(names) == 1:
-            return self.clusterings[str(clustering) if clustering in names else names[0]]
+            name = str(clustering) if clustering in names else names[0]
+            return name, self.clusterings[name]
         raise InputError(f"clustering {clustering!r} is not one of {', '.join(self.clusterings)}")
 
     def members(self, cluster: int, clustering: str | int | None = None) -> Array:
@@ -241,6 +253,11 @@ def analyse(
         find_clusters(spectrum.eigenvectors, number, laplacian, clustering, seed)
         for number in numbers or [eigengap(spectrum.eigenvalues)]
     ]
+    if spectrum.components > 1:
+        # What has no connection is a group by itself, which clusters of another number may cut or merge.
+        parts = by_size(connected_components(matrix, directed=False)[1])
+        if not any(np.array_equal(parts, labels) for _, labels in found):
+            found.append(("components", parts))
     graph = Graph(features.values, near, matrix, spectrum.eigenvalues, spectrum.eigenvectors)
     embeddings = {"spectral": spectrum.eigenvectors}
     for name, method in methods.items():

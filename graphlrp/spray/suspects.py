@@ -19,6 +19,7 @@ class Suspect:
     """A cluster and how far it stands apart.
 
     Attributes:
+        clustering: name of the clustering.
         cluster: its label.
         positions: int64 [n], its maps in the data.
         share: n / N.
@@ -29,6 +30,7 @@ class Suspect:
             maps are in general.
     """
 
+    clustering: str
     cluster: int
     positions: Array
     share: float
@@ -38,7 +40,8 @@ class Suspect:
     def __str__(self) -> str:
         """One line."""
         return (
-            f"cluster {self.cluster}: {len(self.positions)} maps ({self.share:.0%}), cut {self.cut:.3f}, spread {self.spread:.2f}"
+            f"cluster {self.cluster} of {self.clustering}: {len(self.positions)} maps ({self.share:.0%}), cut {self.cut:.3f},"
+            f" spread {self.spread:.2f}"
         )
 
 
@@ -53,12 +56,17 @@ def suspicious(analysis: Analysis, clustering: str | int | None = None) -> list[
 
     Args:
         analysis: with at least two clusters, else nothing is found.
-        clustering: name of the clustering, or its number of clusters; by default the first.
+        clustering: name of the clustering, or its number of clusters; by default all of them, where clusters of the same maps
+            are named once.
 
     Raises:
         InputError: there is no such clustering.
     """
-    labels = analysis.labels_of(clustering)
+    if clustering is None:
+        every = [suspect for name in analysis.clusterings for suspect in suspicious(analysis, name)]
+        first = {suspect.positions.tobytes(): suspect for suspect in reversed(every)}
+        return sorted(first.values(), key=_apart)
+    name, labels = analysis.clustering_of(clustering)
     degrees = np.asarray(analysis.affinity.sum(axis=1)).ravel()
     everything = float(degrees.sum())
     variance = _variance(analysis.features)
@@ -75,8 +83,12 @@ def suspicious(analysis: Analysis, clustering: str | int | None = None) -> list[
         rest = everything - volume
         cut = between / volume + between / rest if within + between > 0 and rest > 0 else 0.0
         spread = _variance(analysis.features[inside]) / variance
-        found.append(Suspect(cluster, analysis.index[inside], count / len(labels), cut, spread))
-    return sorted(found, key=lambda suspect: (suspect.cut, len(suspect.positions), suspect.cluster))
+        found.append(Suspect(name, cluster, analysis.index[inside], count / len(labels), cut, spread))
+    return sorted(found, key=_apart)
+
+
+def _apart(suspect: Suspect) -> tuple[float, int, int]:
+    return suspect.cut, len(suspect.positions), suspect.cluster
 
 
 def _variance(features: Rows) -> float:

@@ -169,6 +169,11 @@ class Store:
         return column(self.file, "texts") if "texts" in self.file else None
 
     @cached_property
+    def sources(self) -> list[str] | None:
+        """Where every sample comes from, None if that was not given."""
+        return list(column(self.file, "source")[:]) if "source" in self.file else None
+
+    @cached_property
     def features(self) -> list[str] | None:
         """Names of the features of the input, None if the model does not tell."""
         return list(self.file["features"].asstr()[:]) if "features" in self.file else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +25,16 @@ class Samples:
     """A data set and what is to be known of it."""
 
     def __init__(
-        self, explainer: Explainer, x: Any, target: Any, labels: Any, index: Any, *, keep_inputs: bool, batch_size: int
+        self,
+        explainer: Explainer,
+        x: Any,
+        target: Any,
+        labels: Any,
+        index: Any,
+        *,
+        sources: Sequence[str] | None,
+        keep_inputs: bool,
+        batch_size: int,
     ) -> None:
         self.explainer = explainer
         self.x = x
@@ -35,6 +44,9 @@ class Samples:
         self.targets = Targets(target, self.count)
         self._labels = None if labels is None else _per_sample(labels, "labels", self.count)
         self._index = None if index is None else _per_sample(index, "index", self.count)
+        self._sources = None if sources is None else [str(source) for source in sources]
+        if self._sources is not None and self.count is not None and len(self._sources) != self.count:
+            raise InputError(f"sources are {len(self._sources)} texts for {self.count} samples")
         if self._labels is not None and not _are_labels(self._labels):
             raise InputError(
                 f"labels are class indices int [N] or bool [N, C], not {self._labels.dtype} {list(self._labels.shape)}"
@@ -47,7 +59,8 @@ class Samples:
     def settings(self, piece: Piece, storage: Storage) -> dict[str, Any]:
         """What the file is made with."""
         labelled = self.labels(piece) is not None
-        return settings_of(self.explainer, self.targets, storage, keep_inputs=self.keep_inputs, labelled=labelled)
+        settings = settings_of(self.explainer, self.targets, storage, keep_inputs=self.keep_inputs, labelled=labelled)
+        return settings if self._sources is None else {**settings, "sources": True}
 
     def labels(self, piece: Piece) -> Array | None:
         """True classes of some samples."""
@@ -86,9 +99,17 @@ class Samples:
             "prediction": predictions(explanation, self.explainer.settings.class_axis),
             "label": None if labels is None else labels if labels.dtype == bool else labels.astype(np.int64),
             "conservation_error": explanation.conservation_error,
+            "source": None if self._sources is None else _part(self._sources, piece),
         }
         record |= {name: values for name, values in optional.items() if values is not None}
         return record | {"index": self.index(piece), "checksum": piece.checksums()}
+
+
+def _part(sources: Sequence[str], piece: Piece) -> list[str]:
+    """Sources of some samples; of batches, it shows only now that there are too few."""
+    if piece.stop > len(sources):
+        raise InputError(f"there are more samples than the {len(sources)} sources")
+    return list(sources[piece.start : piece.stop])
 
 
 def predictions(explanation: Explanation, axis: int) -> Array | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def write(
     *,
     labels: Any = None,
     index: Any = None,
+    sources: Sequence[str] | None = None,
     keep_inputs: bool = False,
     dtype: str = "float32",
     compression: str | int | None = None,
@@ -53,6 +54,7 @@ def write(
             output [n, C] of a batch and returns class indices [n] or weights [n, C].
         labels: true classes int [N], or bool [N, C] where a sample may have several.
         index: positions of the samples in their data set, int [N], each once; by default 0 to N - 1.
+        sources: where every sample comes from, such as the name of its file, N texts; they are kept.
         keep_inputs: keep what was explained, too.
         dtype: of the relevance: ``"float32"``, ``"float64"``, or ``"float16"`` with a scale for every map.
         compression: of everything large: None, ``"gzip"``, ``"lzf"``, or a level of gzip from 0 to 9.
@@ -74,7 +76,7 @@ def write(
         raise InputError(f"unknown compression {compression!r}; there are None, 'gzip', 'lzf' and levels of gzip from 0 to 9")
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, not {batch_size}")
-    samples = Samples(explainer, x, target, labels, index, keep_inputs=keep_inputs, batch_size=batch_size)
+    samples = Samples(explainer, x, target, labels, index, sources=sources, keep_inputs=keep_inputs, batch_size=batch_size)
     storage = Storage(dtype, compression)
     with readable_errors(path):
         _prepare(path, overwrite)

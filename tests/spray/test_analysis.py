@@ -211,7 +211,23 @@ def test_what_is_no_suspect() -> None:
     assert [suspect.cut for suspect in both] == [0.0, 0.0]
     # Noise belongs to no cluster.
     noisy = spray.analyse(halves, clusters=2, clustering=lambda rows, count: np.repeat([0, -1, 1], [25, 10, 25]), embedding=None)
-    assert [suspect.cluster for suspect in spray.suspicious(noisy)] == [1, 0]
+    assert [suspect.cluster for suspect in spray.suspicious(noisy, 2)] == [1, 0]
+
+
+def test_what_has_no_connection_is_a_cluster() -> None:
+    """Also if the number of clusters cuts or merges it; of clusterings that agree, one is enough."""
+    generator = np.random.default_rng(0)
+    centres = np.repeat([0.0, 9.0, 30.0], [50, 20, 30])
+    vectors = generator.normal(size=(100, 6)) + centres[:, None]
+    cut = spray.analyse(vectors, clusters=4, embedding=None)
+    assert cut.components == 3 and list(cut.clusterings) == ["kmeans-4", "components"]
+    np.testing.assert_array_equal(cut.clusterings["components"], np.repeat([0, 2, 1], [50, 20, 30]))
+    first, *others = spray.suspicious(cut)
+    assert first.cut == 0 and first.clustering in cut.clusterings and str(first).startswith(f"cluster {first.cluster} of ")
+    positions = {suspect.positions.tobytes() for suspect in (first, *others)}
+    assert len(positions) == 1 + len(others)
+    assert {np.arange(50, 70).tobytes(), np.arange(70, 100).tobytes()} <= positions
+    assert list(spray.analyse(vectors, clusters=3, embedding=None).clusterings) == ["kmeans-3"]
 
 
 def classes() -> dict[str, np.ndarray]:
