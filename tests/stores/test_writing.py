@@ -377,6 +377,36 @@ def test_batches_have_labels_or_not(tmp_path: Path, explainer: graphlrp.Explaine
             stores.write(tmp_path / "s.h5", explainer, loader(8), **options, overwrite=True)
 
 
+def test_sources_are_kept(tmp_path: Path, explainer: graphlrp.Explainer) -> None:
+    """Also where the data set is interrupted; a file that was begun without them says so."""
+    names = [f"folder/ä {k}.png" for k in range(COUNT)]
+    path = tmp_path / "store.h5"
+
+    def interrupted() -> Iterator[np.ndarray]:
+        yield X[:10]
+        raise InterruptionError
+
+    class Batches:
+        def __init__(self, batches: Callable[[], Iterator[np.ndarray]]) -> None:
+            self.batches = batches
+
+        def __iter__(self) -> Iterator[np.ndarray]:
+            return self.batches()
+
+    with pytest.raises(InterruptionError):
+        stores.write(path, explainer, Batches(interrupted), sources=names)
+    with stores.write(path, explainer, Batches(lambda: iter(np.split(X, [10, 20]))), sources=names) as store:
+        assert store.sources == names
+    with pytest.raises(graphlrp.InputError, match="sources"):
+        stores.write(path, explainer, X)
+    with pytest.raises(graphlrp.InputError, match=f"36 texts for {COUNT} samples"):
+        stores.write(tmp_path / "other.h5", explainer, X, sources=names[1:])
+    with pytest.raises(graphlrp.InputError, match="more samples than the 36 sources"):
+        stores.write(tmp_path / "other.h5", explainer, Batches(lambda: iter(np.split(X, [10, 20]))), sources=names[1:])
+    with stores.write(tmp_path / "without.h5", explainer, X) as store:
+        assert store.sources is None
+
+
 def test_positions_are_kept(tmp_path: Path, explainer: graphlrp.Explainer) -> None:
     chosen = np.random.default_rng(9).permutation(100)[:COUNT]
     with stores.write(tmp_path / "r.h5", explainer, X, index=chosen) as store:
