@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from graphlrp.errors import InputError
 from graphlrp.visual.page import MARGIN, Page
-from graphlrp.visual.typesetting import CAPTION, NOTE, TITLE, Face, height_of, number, width_of, wrap
+from graphlrp.visual.typesetting import CAPTION, NOTE, TITLE, Face, abbreviated, height_of, number, width_of, wrap
 
 Array = npt.NDArray[Any]
 
@@ -31,6 +31,7 @@ PLAIN = "#767676"
 KINDS = ("png", "svg", "pdf")
 
 _HEIGHT, _WIDTH = 2.7, 3.3
+_TALLEST, _LOWEST, _BROAD, _LONGEST_PLACE, _SWATCH = 5.2, 0.8, 3.9, 2.8, 0.3
 _LABEL_GAP, _LEADER = 0.05, 0.16
 
 
@@ -60,13 +61,11 @@ class Panel:
         title: stands above.
         lines: what is drawn; lines of the same name look the same in all panels.
         zero: draw a line at zero.
-        ticks: names along the axis, at 0, 1, 2 ...; numbers if there are none.
     """
 
     title: str
     lines: Sequence[Line]
     zero: bool = False
-    ticks: Sequence[str] = ()
 
 
 def draw_panels(panels: Sequence[Panel], *, across: str, up: str, same_scale: bool = True) -> Page:
@@ -84,8 +83,6 @@ def draw_panels(panels: Sequence[Panel], *, across: str, up: str, same_scale: bo
     ticks = [np.asarray(MaxNLocator(5).tick_values(*own)) for own in limits]
     left = MARGIN + NOTE.line_height + 0.05 + max(width_of(number(value), NOTE) for own in ticks for value in own)
     below = 0.1 + 2 * NOTE.line_height
-    tick_names = max((width_of(name, NOTE) for panel in panels for name in panel.ticks), default=0.0)
-    below += max(tick_names - NOTE.line_height, 0.0)
     above = MARGIN + max(height_of(wrap(panel.title, TITLE, _WIDTH)) for panel in panels) + 0.05
     tall = max(_HEIGHT, max(len(panel.lines) for panel in panels) * CAPTION.line_height)
     step = left + _WIDTH + _LEADER + 2 * _LABEL_GAP + labels + MARGIN
@@ -101,6 +98,68 @@ def draw_panels(panels: Sequence[Panel], *, across: str, up: str, same_scale: bo
         ends = _draw_lines(axes, panel, names)
         _name_lines(page, panel, ends, names, start + _WIDTH, above, tall, limits[index])
     return page
+
+
+def draw_descent(title: str, places: Sequence[str], lines: Sequence[Line], *, across: str) -> Page:
+    """Draw values at named places that follow each other down the side, such as the layers of a model.
+
+    Names are written in full up to 2.8 inches, longer ones lose their middle. Where there are so many that the chart would be
+    higher than a third of a page, every second name is written, or every third, and so on.
+
+    Args:
+        title: stands above.
+        places: their names, K, from the top down.
+        lines: y is the value at a place and x the number of the place, from 0 on; they are named above the chart.
+        across: what the horizontal axis shows.
+    """
+    names = [line.name for line in lines]
+    labels = [abbreviated(place, NOTE, _LONGEST_PLACE) for place in places]
+    low, high = _limits([Panel("", lines, zero=True)])
+    each = int(np.ceil(len(places) * NOTE.line_height / _TALLEST))
+    tall = max(len(places) * NOTE.line_height / each, _LOWEST)
+    # On a screen, letters take whole pixels: a little more than was measured.
+    left = MARGIN + 1.03 * max(width_of(label, NOTE) for label in labels) + 0.08
+    width = left + _BROAD + 2 * MARGIN
+    key = _arranged(names, width - 2 * MARGIN)
+    heading = wrap(title, TITLE, width - 2 * MARGIN)
+    key_top = MARGIN + height_of(heading) + 0.04
+    top = key_top + (key[-1][1] + 1) * CAPTION.line_height + 0.08
+    page = Page(width, top + tall + 0.12 + 2 * NOTE.line_height)
+    page.lines(heading, MARGIN, MARGIN)
+    sheet = page.canvas()
+    for line, (x, row) in zip(lines, key, strict=True):
+        colour, dashes = _look(line, names)
+        middle = key_top + (row + 0.5) * CAPTION.line_height
+        sheet.plot([MARGIN + x, MARGIN + x + _SWATCH], [middle, middle], color=colour, linestyle=dashes, linewidth=1.3)
+        page.text(line.name, MARGIN + x + _SWATCH + _LABEL_GAP, key_top + row * CAPTION.line_height, CAPTION)
+    axes = page.axes(left, top, _BROAD, tall)
+    axes.set(xlim=(low, high), ylim=(len(places) - 0.5, -0.5))
+    for value in MaxNLocator(6).tick_values(low, high):
+        if low <= value <= high:
+            axes.axvline(value, color="#8c8c8c" if value == 0 else "#e4e4e4", linewidth=0.8 if value == 0 else 0.5, zorder=0)
+            x = left + (value - low) / (high - low) * _BROAD
+            page.text(number(value), x, top + tall + 0.04, NOTE, "center")
+    for place, label in list(enumerate(labels))[::each]:
+        axes.axhline(place, color="#f0f0f0", linewidth=0.5, zorder=0)
+        page.text(label, left - 0.06, top + (place + 0.5) / len(places) * tall - 0.5 * NOTE.line_height, NOTE, "right")
+    for line in lines:
+        colour, dashes = _look(line, names)
+        mark = "o" if each == 1 else "None"
+        axes.plot(line.y, line.x, color=colour, linestyle=dashes, linewidth=1.3, marker=mark, markersize=2.4)
+    page.text(across, left + _BROAD / 2, top + tall + 0.06 + NOTE.line_height, NOTE, "center")
+    return page
+
+
+def _arranged(names: Sequence[str], width: float) -> list[tuple[float, int]]:
+    """Where the entries of a key go: inches from the left, and the row."""
+    places, x, row = [], 0.0, 0
+    for name in names:
+        own = _SWATCH + _LABEL_GAP + width_of(name, CAPTION)
+        if x > 0 and x + own > width:
+            x, row = 0.0, row + 1
+        places.append((x, row))
+        x += own + 0.25
+    return places
 
 
 def write_page(page: Page, path: str | os.PathLike[str], dpi: float) -> Path:
@@ -153,19 +212,12 @@ def _numbers(
     numbers: Array,
     limits: tuple[float, float],
 ) -> None:
-    """Numbers along both axes; names stand upright below theirs."""
+    """Numbers along both axes."""
     for value in numbers:
         share = (value - limits[0]) / (limits[1] - limits[0])
         if 0.0 <= share <= 1.0:
             page.text(number(value), left - 0.04, top + (1 - share) * tall - 0.55 * NOTE.line_height, NOTE, "right")
     longest = axes.get_xlim()[1]
-    if panel.ticks:
-        # Names that would overlap are left out at regular intervals.
-        each = int(np.ceil(len(panel.ticks) * NOTE.line_height / _WIDTH))
-        for place, name in list(enumerate(panel.ticks))[::each]:
-            x = left + place / longest * _WIDTH
-            page._text(name, x, top + tall + 0.05 + width_of(name, NOTE) / 2, NOTE, "center", "center", 90.0)
-        return
     for value in MaxNLocator(5, integer=True).tick_values(0, longest):
         if 0.0 <= value <= longest:
             page.text(number(value), left + value / longest * _WIDTH, top + tall + 0.04, NOTE, "center")

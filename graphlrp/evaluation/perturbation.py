@@ -332,7 +332,13 @@ class _Batch:
         return np.concatenate(self._found) if self._found else np.empty(0, dtype)
 
     def _evaluate(self) -> None:
-        outputs = self._subject.predict(self._inputs.first(self._filled))
+        try:
+            outputs = self._subject.predict(self._inputs.first(self._filled))
+        except InputError as error:
+            # It takes all samples as they are; so it is for what was replaced.
+            raise InputError(
+                f"the model refuses what perturbing makes of samples ({error}): take fewer steps, or another filling"
+            ) from error
         self._found.append(self._watched(outputs, self._targets[: self._filled]))
         self._filled = 0
         self._report(self.passed)

@@ -85,7 +85,7 @@ class RandomisationResult:
         return self.table()
 
     def plot(self, measure: str = "spearman") -> Figure:
-        """Mean similarity against layers, from the output down, as a matplotlib Figure.
+        """Mean similarity of every layer, from the output at the top down, as a matplotlib Figure.
 
         Raises:
             InputError: there is no such measure.
@@ -104,14 +104,14 @@ class RandomisationResult:
         return write_page(self._page(measure), path, dpi)
 
     def _page(self, measure: str) -> Any:
-        from graphlrp.evaluation.drawing import Line, Panel, draw_panels
+        from graphlrp.evaluation.drawing import Line, draw_descent
 
         # A line begins where nothing is randomised: there every map is similar to itself.
         values = np.concatenate([np.ones((len(self.methods), 1)), self.mean(measure)], axis=1)
         lines = [Line(name, np.arange(values.shape[1]), row) for name, row in zip(self.methods, values, strict=True)]
         title = "randomised from the output down" if self.order == "cascading" else "randomised, one layer at a time"
-        panel = Panel(title, lines, zero=True, ticks=("none", *self.layers))
-        return draw_panels([panel], across="", up=f"similarity to the original ({measure.replace('_', ', ')})")
+        across = f"similarity to the original ({measure.replace('_', ', ')})"
+        return draw_descent(title, ("none", *self.layers), lines, across=across)
 
 
 def randomise_parameters(

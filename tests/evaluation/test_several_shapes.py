@@ -166,6 +166,17 @@ def test_bags_of_words_of_grey_pictures() -> None:
     np.testing.assert_allclose(result.curves[0].scores[:, 0, 3], expected, rtol=1e-3, atol=1e-3)
 
 
+def test_what_is_left_may_be_refused() -> None:
+    """Of a picture of which all is replaced by one grey, there is nothing to describe."""
+    generator = np.random.default_rng(0)
+    pictures = generator.integers(0, 256, (8, 48, 48)).astype(np.float64)
+    pipeline = make_pipeline(DenseSIFT(step=8, bin_sizes=(4,)), BagOfWords(6, samples=300), LinearSVC()).fit(pictures, [0, 1] * 4)
+    options: dict[str, Any] = {"region": 8, "filling": 100.0, "order": "morf"}
+    with pytest.raises(InputError, match=r"refuses what perturbing makes .*no texture.*fewer steps"):
+        evaluation.perturb(pipeline, pictures[:2], "bag-of-words", **options)
+    assert evaluation.perturb(pipeline, pictures[:2], "bag-of-words", steps=30, **options).settings["steps"] == 30
+
+
 class KilledError(Exception):
     """Somebody pulled the plug."""
 
