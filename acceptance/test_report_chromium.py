@@ -143,6 +143,25 @@ def test_pictures_have_names_for_those_who_do_not_see_them(reports: dict[str, Pa
     assert tables and all(node.get("name", {}).get("value") for node in tables)
 
 
+def test_wide_screens_are_used(reports: dict[str, Path], tab: Tab) -> None:
+    """Samples that are one cell stand side by side, and names of settings take one line; on small screens nothing does so."""
+    left = "[...document.querySelectorAll('{}')].slice(0, 2).map(e => e.getBoundingClientRect().left)"
+    for name in ("text", "table"):
+        tab.open(reports[name])
+        for width, columns in ((1280, 2), (400, 1)):
+            tab.resize(width)
+            assert len(set(tab.run(left.format(".sample")))) == columns
+    tab.open(reports["evaluation"])
+    tab.resize(1280)
+    texts = "[...document.querySelectorAll('.facts dt')].map(e => {const r = document.createRange(); r.selectNodeContents(e);"
+    assert set(tab.run(f"{texts} return r.getClientRects().length;}})")) == {1}
+    tab.open(reports["spray"])
+    tab.resize(1280)
+    # The table of the classes, and the bars beside it.
+    table, bars = tab.run(left.format("#section-1 .pair > .wide, #section-1 .pair img"))
+    assert bars > table + 100
+
+
 PIXELS = """
 (async () => {
   const all = [];

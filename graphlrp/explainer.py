@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 from tqdm.auto import tqdm
 
 from graphlrp.compiler import RECORDS, Compiled, Settings, compile_explainer, compile_forward
-from graphlrp.errors import InputError, RelevanceWarning, RuleError
+from graphlrp.errors import InputError, ModelError, RelevanceWarning, RuleError
 from graphlrp.explanation import Explanation, of_several_shapes
 from graphlrp.feeds import read_feeds
 from graphlrp.ir.canonical import PassNote, all_passes, canonicalise
@@ -35,6 +35,7 @@ from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
 from graphlrp.rules.select import Selector, every
 from graphlrp.runtime import Session, open_session, run_batches
+from graphlrp.target import is_single, no_class_to_choose, read_target
 from graphlrp.verification import SAMPLES, Verification
 
 Array = npt.NDArray[Any]
@@ -44,6 +45,9 @@ DTYPES = {"float32": ir.DataType.FLOAT, "float64": ir.DataType.DOUBLE}
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 """Relative errors up to which a strict ledger takes relevance as conserved."""
+
+HUGE = {"float32": 1e12, "float64": 1e100}
+"""Magnitudes of inputs from which on they are to blame for relevance that is not finite: a cube of them overflows."""
 
 GROWTH = 1e6
 """Σ|R| over |f(x)| from which on a sum of float32 relevances says little about f(x)."""
@@ -116,6 +120,11 @@ class Explainer:
         return names_in(self._canonical, CLASSES)
 
     @property
+    def output_shape(self) -> list[int | None]:
+        """Shape of f(x), the explained output, with the batch; None where a size is not known."""
+        return list(self._compiled[False].target_shape)
+
+    @property
     def reader(self) -> TextReader | None:
         """What counts the terms of texts, None if the model takes no texts."""
         return self._read if isinstance(self._read, TextReader) else None
@@ -138,8 +147,8 @@ class Explainer:
         Args:
             x: array [N, ...], or {name: array} for models with several inputs; a list of arrays of different shapes, whose
                 relevance then is a list, too; a list of texts for text pipelines.
-            target: None for the arg max of every sample; a class index, or one per sample [N]; class weights shaped like the
-                output; ``"all"`` for all outputs together.
+            target: None for the arg max of every sample; a class index, or one per sample [N], unless the output is one number
+                per sample; class weights shaped like the output; ``"all"`` for all outputs together.
             batch_size: samples per run; models with a static batch size keep theirs.
             progress: show a bar if there are several batches, or call ``progress(done, total)``.
 
@@ -156,7 +165,9 @@ class Explainer:
         count = next(iter(feeds.values())).shape[0]
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
-        array, weights = self._target(target, count)
+        array, weights = read_target(
+            target, count, self.output_shape, self._settings.class_axis, self.classes, DTYPES[self._dtype].numpy()
+        )
         compiled = self._compile(weights)
         feeds[compiled.target_input] = array
         if self._verify and not self._verified:
@@ -313,47 +324,6 @@ class Explainer:
             self._sessions[weights] = open_session(self._compile(weights).model, self._dtype, self._providers)
         return self._sessions[weights]
 
-    def _target(self, target: Any, count: int) -> tuple[Array, bool]:
-        """The target as the graph wants it, and whether it is class weights."""
-        shape = self._compiled[False].target_shape
-        axis = self._settings.class_axis
-        classes = shape[axis] if -len(shape) <= axis < len(shape) and len(shape) > 1 else 1
-        if target is None:
-            return np.full(count, -1, np.int64), False
-        if isinstance(target, str):
-            if target != "all":
-                raise InputError(f"unknown target {target!r}: give None, a class index, indices [N], class weights or 'all'")
-            sizes = [count, *shape[1:]]
-            if any(size is None for size in sizes):
-                raise InputError(f"target='all' needs an output of known shape, not {shape}; give weights of its shape")
-            return np.ones(sizes, DTYPES[self._dtype].numpy()), True  # type: ignore[arg-type]
-        array = np.asarray(target)
-        if array.dtype == bool or array.dtype.kind not in "iuf":
-            raise InputError(f"a target is made of class indices or class weights, not of {array.dtype}")
-        if array.dtype.kind in "iu" and array.ndim <= 1:
-            indices = np.broadcast_to(array.astype(np.int64), (count,)) if array.ndim == 0 else array.astype(np.int64)
-            if indices.shape != (count,):
-                raise InputError(f"{len(indices)} targets for {count} samples; give one index, or one per sample")
-            if np.any(indices < 0) or (classes is not None and np.any(indices >= classes)):
-                wrong = indices[(indices < 0) | (indices >= (classes or np.inf))][0]
-                if classes == 1 and self.classes is not None and len(self.classes) == 2:
-                    low, high = self.classes
-                    raise InputError(
-                        f"class {wrong}: one number decides between {low} (f < 0) and {high} (f > 0), so give no class"
-                    )
-                raise InputError(f"class {wrong} is out of range: the explained output has classes 0 to {(classes or 0) - 1}")
-            return np.ascontiguousarray(indices), False
-        weights = array.astype(DTYPES[self._dtype].numpy())
-        expected = [count, *shape[1:]]
-        if weights.ndim == len(expected) - 1 and len(expected) > 1:
-            weights = np.broadcast_to(weights, (count, *weights.shape))
-        fits = weights.shape[:1] == (count,) and all(e in (None, w) for e, w in zip(expected, weights.shape, strict=False))
-        if weights.ndim != len(expected) or not fits:
-            raise InputError(f"class weights have shape {array.shape}; the explained output has {tuple(expected)}")
-        if not np.isfinite(weights).all():
-            raise InputError("class weights hold NaN or infinities")
-        return np.ascontiguousarray(weights), True
-
     def _explanation(
         self,
         compiled: Compiled,
@@ -364,6 +334,8 @@ class Explainer:
         own: list[str],
     ) -> Explanation:
         output = values[compiled.explained_output]
+        if not weights and is_single(output.shape) and np.any(target >= 0):
+            raise no_class_to_choose(self.classes)
         if not weights and output.ndim > 1 and np.any(target >= output.shape[self._settings.class_axis]):
             count = output.shape[self._settings.class_axis]
             raise InputError(f"class {target.max()} is out of range: the explained output has classes 0 to {count - 1}")
@@ -375,17 +347,18 @@ class Explainer:
                 listed = ", ".join(map(str, lacking[:10])) + (" ..." if len(lacking) > 10 else "")
                 raise InputError(f"{otherwise} (samples {listed} of {len(values[key])})")
         relevance = {name: values[key] for name, key in compiled.relevance.items()}
-        for name, array in relevance.items():
-            self._check_finite(name, array, compiled.conserves)
-        if compiled.bias_output is not None:
-            relevance["bias"] = values[compiled.bias_output]
         axis = self._settings.class_axis
         if not weights and output.ndim > 1 and np.any(target < 0):
             others = tuple(a for a in range(1, output.ndim) if a != axis % output.ndim)
             target = np.where(target < 0, output.sum(axis=others).argmax(axis=1), target)
         elif not weights:
             target = np.maximum(target, 0)
-        start = self._initial_sum(output, target, weights)
+        start = self._initial_sum(output, target, weights, self.plan.policies["initial"])
+        value = self._initial_sum(output, target, weights, "value")
+        for name, array in relevance.items():
+            self._check_finite(name, array, compiled.conserves, value, feeds)
+        if compiled.bias_output is not None:
+            relevance["bias"] = values[compiled.bias_output]
         if compiled.conserves:
             self._warn_of_growth(relevance, start)
         ledger, error = None, None
@@ -417,24 +390,33 @@ class Explainer:
             start=start,
         )
 
-    def _check_finite(self, name: str, relevance: Any, conserves: bool) -> None:
-        """Relevance that is NaN or infinite is an error that says why and of which samples."""
+    def _check_finite(self, name: str, relevance: Any, conserves: bool, value: Array, feeds: Mapping[str, Any]) -> None:
+        """Relevance that is NaN or infinite, or of such an f(x), is an error that says why and of which samples."""
         finite = np.isfinite(relevance.data if issparse(relevance) else relevance)
-        if finite.all():
+        explained = np.isfinite(value)
+        if finite.all() and explained.all():
             return
         rows = relevance.tocoo().row[~finite] if issparse(relevance) else np.nonzero(~finite)[0]
-        samples = np.unique(rows)
+        samples = np.unique(rows) if explained.all() else np.flatnonzero(~explained)
         listed = ", ".join(map(str, samples[:10])) + (" ..." if len(samples) > 10 else "")
+        subject = f"the relevance of {name!r}" if explained.all() else "the explained f(x) itself"
+        what = f"{subject} is not finite in samples {listed} of {relevance.shape[0]}"
+        largest = max(_largest(feed) for feed in feeds.values())
+        if largest > HUGE[self._dtype]:
+            raise InputError(
+                f"{what}: the input has magnitudes up to {largest:.0e}, which overflow {self._dtype} on the way; scale it as the"
+                " model expects"
+            )
+        if not explained.all():
+            raise ModelError(f"{what}, so there is nothing to explain: leave these samples out, or look at the model")
         composite, bias = self.plan.composite.split(":")[0], self.plan.policies["bias"]
         why = (
-            f" with bias={bias!r}: sums of messages close to zero blow it up layer by layer; use a larger epsilon, another rule or"
-            " bias='absorb'"
+            f" with bias={bias!r}: sums of messages close to zero blow it up layer by layer; use a larger epsilon, another rule"
+            " or bias='absorb'"
             if conserves
             else ": a derivative on the way is infinite or undefined there; leave these samples out, or take another method"
         )
-        raise RuleError(
-            f"the relevance of {name!r} is not finite in samples {listed} of {relevance.shape[0]} under {composite!r}{why}"
-        )
+        raise RuleError(f"{what} under {composite!r}{why}")
 
     def _warn_of_growth(self, relevance: Mapping[str, Array], start: Array) -> None:
         """Finite relevance may still be so large that what it sums to is lost in rounding."""
@@ -450,10 +432,9 @@ class Explainer:
                 stacklevel=4,
             )
 
-    def _initial_sum(self, output: Array, target: Array, weights: bool) -> Array:
+    def _initial_sum(self, output: Array, target: Array, weights: bool, initial: str) -> Array:
         """Σ of the initial relevance per sample, computed from the output and not by the graph."""
         count = len(output)
-        initial = self.plan.policies["initial"]
         numbers = output.astype(np.float64)
         if weights:
             start = numbers * target if initial == "value" else target.astype(np.float64)
@@ -554,6 +535,7 @@ def load(
     converted = known.convert(source)
     if not isinstance(converted, Source):
         model = read_model(converted)  # type: ignore[arg-type]
+        _refuse_explainer(model, converted)
         converted = Source(model, read=reader_of(model))
     return Explainer(
         converted,
@@ -638,6 +620,28 @@ def _checked(composite: Any) -> str | Composite:
     if not isinstance(composite, (str, Composite)):
         raise InputError(f"composite must be a name, a Composite or a Rule, not {type(composite).__name__}")
     return composite
+
+
+def _largest(values: Any) -> float:
+    """The largest magnitude of an input, 0 if it has no numbers."""
+    numbers = values.data if issparse(values) else np.asarray(values)
+    return float(np.max(np.abs(numbers.astype(np.float64)), initial=0.0))
+
+
+def _refuse_explainer(model: ir.Model, source: Any) -> None:
+    """A model that was compiled with its relevance pass is no model to explain.
+
+    Raises:
+        ModelError: it is one.
+    """
+    explains = model.metadata_props.get("graphlrp.explains")
+    if explains is None:
+        return
+    what = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the model"
+    raise ModelError(
+        f"{what} is already an explainer, made by compile or save, which explains {explains}: run it with onnxruntime, or give"
+        " the model that it was made from"
+    )
 
 
 def _note_relevance(model: ir.Model, ledger: Ledger) -> None:

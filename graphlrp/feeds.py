@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def read_feeds(x: Any, inputs: Mapping[str, ir.Value]) -> dict[str, Array]:
         unknown, missing = set(x) - set(inputs), set(inputs) - set(x)
         if unknown or missing:
             raise InputError(
-                f"the model's inputs are {', '.join(map(repr, inputs))};"
+                f"the model's inputs are {', '.join(map(repr, inputs))}, and arrays are given by these names;"
                 + (f" unknown: {', '.join(map(repr, sorted(unknown)))};" if unknown else "")
                 + (f" missing: {', '.join(map(repr, sorted(missing)))}" if missing else "")
             )
@@ -75,7 +75,7 @@ def _check_array(name: str, array: Any, value: ir.Value) -> Array:
     _check_shape(name, array, value)
     with np.errstate(over="ignore"):
         converted: Array = np.ascontiguousarray(array, dtype=wanted)
-    _check_finite(name, converted)
+    _check_finite(name, converted, array)
     return converted
 
 
@@ -88,7 +88,7 @@ def _check_sparse(name: str, matrix: Any, value: ir.Value) -> Any:
     _check_shape(name, matrix, value)
     with np.errstate(over="ignore"):
         converted = matrix.astype(dtype.numpy())
-    _check_finite(name, converted.data)
+    _check_finite(name, converted.data, matrix.data)
     return converted
 
 
@@ -103,12 +103,31 @@ def _check_shape(name: str, array: Any, value: ir.Value) -> None:
             hint = ""
             if len(shape) == array.ndim + 1:
                 hint = "; a single sample needs a leading axis: x[None]"
+            elif len(shape) == array.ndim:
+                hint = _order_hint(name, array.shape, shape)
             raise InputError(f"input {name!r} has shape {list(array.shape)}, the model wants {declared}{hint}")
 
 
-def _check_finite(name: str, converted: Array) -> None:
+def _order_hint(name: str, given: Sequence[int], declared: Sequence[int | None]) -> str:
+    """What to do if an array fits once its channels, first or last axis of a sample, are moved to the other side."""
+    for source, destination, spoken in ((-1, 1, "last"), (1, -1, "first")):
+        if len(given) < 3:
+            break
+        sizes = list(given)
+        sizes.insert(destination % len(given), sizes.pop(source))
+        if all(d is None or d == size or axis == 0 for axis, (d, size) in enumerate(zip(declared, sizes, strict=True))):
+            return f"; it seems to have its channels {spoken}: np.moveaxis(x, {source}, {destination}) brings them to their place"
+    return ""
+
+
+def _check_finite(name: str, converted: Array, given: Array) -> None:
     if converted.dtype.kind == "f" and not np.isfinite(converted).all():
         bad = int((~np.isfinite(converted)).sum())
+        if np.isfinite(given).all():
+            raise InputError(
+                f"input {name!r} holds {bad} number(s) of {converted.size} that are too large for {converted.dtype}; scale it as"
+                " the model expects"
+            )
         raise InputError(
             f"input {name!r} holds {bad} NaN or infinite number(s) of {converted.size}; relevance of them is meaningless"
         )

@@ -26,6 +26,9 @@ INTERPOLATIONS = {
 }
 
 
+_NPY, _ZIP = b"\x93NUMPY", b"PK"
+"""What files of arrays begin with."""
+
 LAYOUTS = ("NCHW", "NHWC", "NHW")
 
 
@@ -83,7 +86,7 @@ class Preprocessing:
             with Image.open(path) as opened:
                 image = ImageOps.exif_transpose(opened).convert("L" if self.channels == "L" else "RGB")
         except FileNotFoundError:
-            raise InputError(f"no such picture: {path}") from None
+            raise InputError(f"no such file or folder: {path}") from None
         except Exception as error:
             raise InputError(f"{path} cannot be read as a picture: {error}") from error
         resampling = INTERPOLATIONS[self.interpolation]
@@ -109,7 +112,9 @@ class Preprocessing:
         if len(sizes) > 1 and any_size:
             return [np.asarray(self.tensor([picture]))[0] for picture in pictures]
         if len(sizes) > 1:
-            raise InputError(f"the pictures differ in size ({', '.join(map(str, sorted(sizes)))}); give a size")
+            raise InputError(
+                f"the pictures differ in size ({', '.join(map(str, sorted(sizes)))}); give one size to bring them to (--size)"
+            )
         x = np.stack(pictures).astype(np.float64)
         if self.channels == "BGR":
             x = x[..., ::-1]
@@ -144,9 +149,13 @@ def read_arrays(path: Path) -> Any:
     """An array from a ``.npy`` file; from a ``.npz`` file arrays by name, or the matrix of ``scipy.sparse.save_npz`` as csr.
 
     Raises:
-        InputError: the file is missing or holds no arrays.
+        InputError: the file is missing, is of another kind, or holds no arrays.
     """
     try:
+        with path.open("rb") as file:
+            start = file.read(len(_NPY))
+        if not start.startswith((_NPY, _ZIP)):
+            raise InputError(f"{path} is no .npy or .npz file, whatever its name says: write it with numpy.save or numpy.savez")
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
@@ -156,5 +165,9 @@ def read_arrays(path: Path) -> Any:
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise InputError(f"no such file: {path}") from None
+    except InputError:
+        raise
     except Exception as error:
-        raise InputError(f"{path} cannot be read as arrays: {error}") from error
+        pickled = "allow_pickle" in str(error)
+        why = "it holds Python objects; save arrays of numbers" if pickled else error
+        raise InputError(f"{path} cannot be read as arrays: {why}") from error

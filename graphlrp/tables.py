@@ -28,9 +28,11 @@ class Rows:
 
     Attributes:
         ranges: (start, stop) of each range, in the order wanted; stop None takes all that follow.
+        beyond: whether a range may reach beyond the last row.
     """
 
     ranges: tuple[tuple[int, int | None], ...] = ((0, None),)
+    beyond: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Rows:
@@ -62,14 +64,15 @@ class Rows:
         return any(start <= row and (stop is None or row < stop) for start, stop in self.ranges)
 
     def of(self, count: int) -> list[int]:
-        """The rows chosen of ``count``; a range may reach beyond them, but has to begin before their end.
+        """The rows chosen of ``count``.
 
         Raises:
-            InputError: it does not.
+            InputError: one of them is not there.
         """
-        beyond = [start for start, _ in self.ranges if start >= count]
-        if beyond:
-            raise InputError(f"there is no row {beyond[0]}: the file has {count} row(s), counted from 0")
+        for start, stop in self.ranges:
+            missing = start if start >= count else None if stop is None or stop <= count or self.beyond else count
+            if missing is not None:
+                raise InputError(f"there is no row {missing}: there are {count} row(s), counted from 0")
         return [row for start, stop in self.ranges for row in range(start, count if stop is None else min(stop, count))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,80 @@ def check_output(output: ir.Value) -> None:
         raise ModelError(f"the rank of the explained output {output.name!r} is unknown: its shape cannot be inferred")
     if rank(output) == 0:
         raise ModelError(f"the explained output {output.name!r} is a scalar; an output needs the batch as its first axis")
+
+
+def read_target(
+    target: Any, count: int, shape: Sequence[int | None], class_axis: int, classes: Sequence[str] | None, dtype: npt.DTypeLike
+) -> tuple[npt.NDArray[Any], bool]:
+    """The target as a graph wants it, and whether it is class weights.
+
+    Args:
+        target: None for the arg max; a class index, or indices [N]; class weights; or ``"all"``.
+        count: N.
+        shape: of the explained output, None where a size is not known.
+        class_axis: the axis that counts classes.
+        classes: their names, if the model tells them.
+        dtype: of weights.
+
+    Returns:
+        Indices int64 [N], -1 for the arg max; or weights shaped like the output.
+
+    Raises:
+        InputError: it is nothing of that, does not fit, or chooses a class where the output is one number per sample.
+    """
+    if target is None:
+        return np.full(count, -1, np.int64), False
+    if isinstance(target, str):
+        if target != "all":
+            raise InputError(f"unknown target {target!r}: give None, a class index, indices [N], class weights or 'all'")
+        if any(size is None for size in shape[1:]):
+            raise InputError(f"target='all' needs an output of known shape, not {list(shape)}; give weights of its shape")
+        return np.ones([count, *(size or 0 for size in shape[1:])]).astype(dtype), True
+    array = np.asarray(target)
+    if array.dtype == bool or array.dtype.kind not in "iuf":
+        raise InputError(f"a target is made of class indices or class weights, not of {array.dtype}")
+    if array.dtype.kind in "iu" and array.ndim <= 1:
+        return _indices(array, count, shape, class_axis, classes), False
+    weights = array.astype(dtype)
+    expected = [count, *shape[1:]]
+    if weights.ndim == len(expected) - 1 and len(expected) > 1:
+        weights = np.broadcast_to(weights, (count, *weights.shape))
+    fits = weights.shape[:1] == (count,) and all(e in (None, w) for e, w in zip(expected, weights.shape, strict=False))
+    if weights.ndim != len(expected) or not fits:
+        raise InputError(f"class weights have shape {array.shape}; the explained output has {tuple(expected)}")
+    if not np.isfinite(weights).all():
+        raise InputError("class weights hold NaN or infinities")
+    return np.ascontiguousarray(weights), True
+
+
+def _indices(
+    array: npt.NDArray[Any], count: int, shape: Sequence[int | None], class_axis: int, classes: Sequence[str] | None
+) -> npt.NDArray[np.int64]:
+    if is_single(shape):
+        raise no_class_to_choose(classes)
+    indices = array.astype(np.int64)
+    if indices.ndim == 1 and indices.shape != (count,):
+        raise InputError(f"{len(indices)} targets for {count} samples; give one index, or one per sample")
+    size = shape[class_axis] if -len(shape) <= class_axis < len(shape) else None
+    wrong = np.atleast_1d((indices < 0) | (indices >= size) if size is not None else indices < 0)
+    if wrong.any():
+        number = np.atleast_1d(indices)[wrong][0]
+        there = "" if size is None else f": the explained output has classes 0 to {size - 1}"
+        raise InputError(f"class {number} is out of range{there or '; classes are counted from 0'}")
+    return np.ascontiguousarray(np.broadcast_to(indices, (count,)))
+
+
+def is_single(shape: Sequence[int | None]) -> bool:
+    """Whether an output of this shape, with the batch, is one number per sample: [N] or [N, 1]."""
+    return tuple(shape[1:]) in ((), (1,))
+
+
+def no_class_to_choose(classes: Sequence[str] | None) -> InputError:
+    """What is wrong with a class index where the output is one number per sample."""
+    sides = "if it decides between two classes, its sign does"
+    if classes is not None and len(classes) == 2:
+        sides = f"its sign decides, positive speaks for {classes[1]}, negative for {classes[0]}"
+    return InputError(f"f(x) is one number per sample, so there is no class to choose: leave target out; {sides}")
 
 
 def initial_relevance(

@@ -12,6 +12,9 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from graphlrp.errors import InputError, ModelError
 
+_STARTS = (b"\x80", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"]\x00", b"\x78", b"\x04\x22\x4d\x18", b"PK", b"c", b"(")
+"""What pickles begin with (the last two: protocol 0), and gzip, bzip2, xz, lzma, zlib, lz4 and zip."""
+
 SUFFIXES = (".joblib", ".pkl", ".pickle")
 
 
@@ -54,9 +57,13 @@ def read_estimator(path: Path, sources: Container[type | str], *, trust: bool) -
             ) from error
         except Exception as error:
             # Code of the file runs here: it may raise anything.
+            size = f"{path} ({path.stat().st_size:,} bytes)"
+            if not _looks_pickled(path):
+                raise ModelError(
+                    f"{size} is no joblib or pickle file, whatever its name says: write it with joblib.dump(estimator, path)"
+                ) from None
             raise ModelError(
-                f"{path} ({path.stat().st_size:,} bytes) cannot be read as a pickled estimator; it may be truncated or of another"
-                f" format: {_first_line(error)}"
+                f"{size} cannot be read as a pickled estimator; it may be truncated or of another format: {_first_line(error)}"
             ) from error
     _warn(path, caught)
     names = [(kind, f"{kind.__module__}.{kind.__qualname__}") for kind in type(estimator).__mro__]
@@ -65,6 +72,13 @@ def read_estimator(path: Path, sources: Container[type | str], *, trust: bool) -
             f"{path} holds {_described(estimator)}, no estimator: save the fitted estimator itself, joblib.dump(it, path)"
         )
     return estimator
+
+
+def _looks_pickled(path: Path) -> bool:
+    """Whether the first bytes are those of a pickle (protocol 2 on), or of a compression that joblib knows."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    return start.startswith(_STARTS)
 
 
 def _warn(path: Path, caught: list[warnings.WarningMessage]) -> None:

@@ -98,7 +98,8 @@ class Verification:
         for a, b in zip(expected, got, strict=True):
             if a.dtype.kind == "f" and a.size:
                 scale = max(float(np.abs(a).max()), 1e-30)
-                worst = max(worst, float(np.abs(a.astype(np.float64) - b).max()) / scale)
+                with np.errstate(invalid="ignore"):
+                    worst = max(worst, float(np.abs(a.astype(np.float64) - b).max()) / scale)
         return worst
 
     def _guilty(self, expected: Sequence[Array], feeds: Mapping[str, Array]) -> str:

@@ -27,6 +27,7 @@ import graphlrp
 from graphlrp import ZBounds, kernels, select
 from graphlrp.cli import main
 from tests.builders import residual_network
+from tests.networks import Network
 
 
 @pytest.fixture
@@ -206,17 +207,17 @@ def test_of_a_table_the_first_rows_are_explained(tables: Path, name: str) -> Non
 
 def test_classes_have_the_names_of_the_model(tables: Path) -> None:
     two = run("explain", tables / "two.joblib", tables / "x.npy", "-o", tables / "out", "--trust", "--rows", "8:11")
-    said = [line.split()[3] for line in two.output.splitlines() if line.startswith(" row")]
+    said = [line.split()[4] for line in two.output.splitlines() if line.startswith(" row")]
     assert said == list(joblib.load(tables / "two.joblib").predict(X[8:11]))
     assert {"setosa", "versicolor"} <= set(said)
     three = run("explain", tables / "three.pkl", tables / "x.npy", "-o", tables / "out", "--trust", "--top-k", 3, "--rows", "4")
-    assert sorted(line.split()[3] for line in three.output.splitlines() if line.startswith(" row")) == ["a", "b", "c"]
+    assert sorted(line.split()[4] for line in three.output.splitlines() if line.startswith(" row")) == ["a", "b", "c"]
     (tables / "labels.txt").write_text("good\nbad\n")
     named = run(
         *("explain", tables / "two.joblib", tables / "x.npy", "-o", tables / "out", "--trust", "--rows", "8:11"),
         *("--labels", tables / "labels.txt"),
     )
-    assert {line.split()[3] for line in named.output.splitlines() if line.startswith(" row")} == {"good", "bad"}
+    assert {line.split()[4] for line in named.output.splitlines() if line.startswith(" row")} == {"good", "bad"}
 
 
 def test_sparse_samples_have_sparse_relevance(tmp_path: Path) -> None:
@@ -284,7 +285,7 @@ def test_estimators_of_another_version_are_told_of_in_one_line(tables: Path, mon
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "cannot be read as a pickled estimator"),
+        (b"", "is no joblib or pickle file"),
         (b"\x80\x04\x95 truncated", "cannot be read as a pickled estimator"),
         (b"cno_such_module\nThing\n.", "needs the module 'no_such_module'"),
         (b"cmath\nno_such_class\n.", "needs code that is not there"),
@@ -309,11 +310,23 @@ def test_files_that_hold_no_fitted_estimator(tmp_path: Path, content: bytes, mes
         (("explain", "two.joblib", "missing.csv", "-o", "out"), "no such file"),
         (("explain", "two.joblib", "more.csv", "-o", "out"), "more.csv has 4 column(s), the model takes 3 features"),
         (("explain", "two.joblib", "x.csv", "x.npy", "-o", "out"), "give one file of arrays or one table, not 2"),
-        (("explain", "two.joblib", "x.csv", "-o", "out", "--rows", "3,99"), "there is no row 99: the file has 12"),
-        (("explain", "two.joblib", "x.npy", "-o", "out", "--rows", "12:"), "there is no row 12: the file has 12"),
+        (("explain", "two.joblib", "x.csv", "-o", "out", "--rows", "3,99"), "there is no row 99: there are 12"),
+        (("explain", "two.joblib", "x.npy", "-o", "out", "--rows", "12:"), "there is no row 12: there are 12"),
         (("explain", "two.joblib", "x.npy", "-o", "out", "--rows", "some"), "rows 'some': give numbers and ranges"),
         (("explain", "two.joblib", "x.png", "-o", "out"), "does not take pictures; give arrays (.npy, .npz) or a table"),
-        (("explain", "two.joblib", "x.png", "-o", "out", "--rows", "1"), "--rows chooses samples of a table or of arrays"),
+        (("explain", "two.joblib", "x.npy", "-o", "out", "--rows", "3:99"), "there is no row 12: there are 12 row(s)"),
+        (("explain", "two.joblib", "x.csv", "-o", "out", "--rows", "3:99"), "there is no row 12: there are 12 row(s)"),
+        (("explain", "two.joblib", "x.csv", "-o", "out", "--target", "0"), "positive speaks for versicolor, negative for setosa"),
+        (("relevance", "two.joblib", "x.csv", "-o", "r.h5", "--target", "0"), "there is no class to choose: leave target out"),
+        (("relevance", "two.joblib", "x.csv", "-o", "r.h5", "--truth", "y.npy", "--target", "true"), "no class to choose"),
+        (("explain", "two.joblib", "x.csv", "-o", "out", "--top-k", "2"), "so there are no classes to rank"),
+        (("explain", "three.pkl", "x.csv", "-o", "out", "--top-k", "4"), "output has 3 classes; give 1 to 3"),
+        (("explain", "two.joblib", "x.csv", "-o", "out", "--labels", "three.txt"), "3 name(s), but the explained output is one"),
+        (("explain", "two.joblib", "x.csv", "-o", "out", "--mean", "3"), "--mean: for pictures only; x.csv is taken as it is"),
+        (("explain", "rbf.joblib", "x.csv", "-o", "out", "--references", "three.txt"), "is a text, and the model takes none"),
+        (("explain", "rbf.joblib", "x.csv", "-o", "out", "--references", "fake.npy"), "is no .npy or .npz file"),
+        (("explain", "two.joblib", "objects.npy", "-o", "out"), "it holds Python objects"),
+        (("plan", "fake.joblib"), "is no joblib or pickle file"),
         (("check", "two.joblib", "more.csv"), "more.csv has 4 column(s)"),
         (("check", "rbf.joblib", "--references", "missing.csv"), "no such file"),
     ],
@@ -322,12 +335,30 @@ def test_bad_tables_exit_with_2_and_one_line(
     tables: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.chdir(tables)
+    (tables / "three.txt").write_text("a\nb\nc\n")
+    (tables / "fake.npy").write_text("1 2 3")
+    (tables / "fake.joblib").write_text("not a pickle")
+    np.save(tables / "objects.npy", np.array([None]), allow_pickle=True)
+    np.save(tables / "y.npy", np.arange(12) % 2)
     before = set(tables.rglob("*"))
     result = run(*arguments, "--trust")
     assert result.exit_code == 2, result.output
     assert message in result.output
     assert len(result.output.splitlines()) == 1
     assert set(tables.rglob("*")) == before, "something was half written"
+
+
+def test_rows_choose_among_pictures_and_auto_says_what_it_chose(folder: Path) -> None:
+    result = run("explain", folder / "model.onnx", folder / "a.png", folder / "b.png", "--rows", "1", "-o", folder / "out")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"b\.png +epsilon-plus-flat \(auto\) ", result.output) and "a.png" not in result.output
+
+
+def test_relevance_of_a_decision_takes_true_classes_along(tables: Path) -> None:
+    np.save(tables / "y.npy", np.arange(12) % 2)
+    arguments = ("relevance", tables / "two.joblib", tables / "x.csv", "--truth", tables / "y.npy", "--trust")
+    result = run(*arguments, "-o", tables / "r.h5")
+    assert result.exit_code == 0 and "predicted as labelled" in result.output, result.output
 
 
 def test_networks_take_tables_and_no_references(folder: Path) -> None:
@@ -349,13 +380,25 @@ def test_networks_take_tables_and_no_references(folder: Path) -> None:
     ("arguments", "message"),
     [
         (("explain", "missing.onnx", "a.png", "-o", "out"), "no such model file"),
-        (("explain", "model.onnx", "missing.png", "-o", "out"), "no such picture"),
+        (("explain", "model.onnx", "missing.png", "-o", "out"), "no such file or folder: missing.png"),
         (("explain", "model.onnx", "labels.txt", "-o", "out"), "is a text, and the model takes none"),
         (("explain", "labels.txt", "a.png", "-o", "out"), "cannot be read as an ONNX model"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--composite", "nonsense"), "unknown composite 'nonsense'"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--composite", "epsilon-gamma-box"), "missing a required argument"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--target", "99"), "class 99 is out of range"),
-        (("explain", "model.onnx", "a.png", "-o", "out", "--top-k", "9"), "--top-k 9"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--top-k", "9"), "has 4 classes; give 1 to 4"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--top-k", "2", "--target", "3"), "--target 3 explains one class"),
+        (("explain", "model.onnx", "a.png", "b.png", "-o", "out", "--rows", "1:3"), "there is no row 2: there are 2 row(s)"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--labels", "five.txt"), "5 name(s), but the explained output has 4"),
+        (("explain", "any.onnx", "wide.npy", "-o", "out", "--labels", "five.txt"), "5 name(s), but the explained output has 4"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--labels", "empty.txt"), "--labels empty.txt is empty"),
+        (("explain", "model.onnx", "x.npy", "-o", "out", "--size", "8", "--std", "1"), "--size, --std: for pictures only; x.npy"),
+        (("explain", "model.onnx", "last.npy", "-o", "out"), "channels last: np.moveaxis(x, -1, 1)"),
+        (("explain", "model.onnx", "two.npz", "-o", "out"), "'input', and arrays are given by these names; unknown: 'a'"),
+        (("explain", "model.onnx", "huge.npy", "-o", "out"), "magnitudes up to 1e+38, which overflow float32 on the way"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--level", "mean"), "--level is for estimators; of model.onnx"),
+        (("explain", "model.onnx", "a.png", "-o", "out", "--composite", "epsilon:eps=1"), "'eps'; its parameters are (epsilon:"),
+        (("explain", "explainer.onnx", "x.npy", "-o", "out"), "explainer.onnx is already an explainer"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--mean", "1,2"), "mean has 2 numbers"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--size", "8"), "shape [1, 3, 8, 8], the model wants [N, 3, 16, 16]"),
         (("explain", "model.onnx", "a.png", "-o", "out", "--provider", "NoSuchProvider"), "no provider 'NoSuchProvider'"),
@@ -367,7 +410,10 @@ def test_networks_take_tables_and_no_references(folder: Path) -> None:
         (("explain", "model.onnx", "a.png", "-o", "out", "--plugin", "no_such_module"), "cannot be imported"),
         (("plugins", "new", "not a name"), "is no name for a package"),
         (("explain", "model.onnx", "a.png", "-o", "labels.txt/out"), "cannot write"),
-        (("compile", "model.onnx", "-o", "no/such/folder/e.onnx"), "cannot write"),
+        (("compile", "model.onnx", "-o", "no/such/e.onnx"), "cannot write no/such/e.onnx: there is no folder no/such"),
+        (("compile", "model.onnx", "-o", "e.txt"), "whose name ends in .onnx"),
+        (("check", "model.onnx", "x.npy", "--tolerance", "-1"), "-1.0 is not in the range x>=0"),
+        (("check", "model.onnx", "x.npy", "--tolerance", "nan"), "give a finite number"),
         (("check", "model.onnx", "labels.txt"), "is a text, and the model takes none"),
         (("plan", "model.onnx", "--start", "nonsense"), "no value 'nonsense'"),
     ],
@@ -376,6 +422,16 @@ def test_bad_input_exits_with_2_and_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.chdir(folder)
+    x = np.load("x.npy")
+    (folder / "five.txt").write_text("a\nb\nc\nd\ne\n")
+    (folder / "empty.txt").write_text("\n")
+    np.save("last.npy", np.moveaxis(x, 1, -1))
+    np.save("huge.npy", np.sign(x) * np.float32(1e38))
+    np.savez("two.npz", a=x, b=x)
+    graphlrp.load("model.onnx").save("explainer.onnx")
+    network = Network(x=("N", "D"))
+    onnx.save(network.model(network("Relu", "x")), "any.onnx")
+    np.save("wide.npy", np.ones((2, 4), np.float32))
     before = set(folder.rglob("*"))
     result = run(*arguments)
     assert result.exit_code == 2, result.output
@@ -405,7 +461,7 @@ def test_texts_are_explained_from_the_estimator_and_from_its_file(documents: Pat
     assert result.output.splitlines()[-1] == (
         f"wrote {out / 'explanation.html'}, {out / 'explanation.png'} and {out / 'relevance.npz'}"
     )
-    assert re.search(r"a\.txt +auto +cat +-0\.", result.output) and "empty.txt" in result.output
+    assert re.search(r"a\.txt +basic \(auto\) +cat +-0\.", result.output) and "empty.txt" in result.output
     page = (out / "explanation.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;<span" in page and "the text is empty" in page and page.count("<section") == 2 and "\ufeff" not in page
     saved = np.load(out / "relevance.npz")
@@ -437,6 +493,30 @@ def test_a_terminal_shows_texts(documents: Path, monkeypatch: pytest.MonkeyPatch
     assert "\x1b[" in result.stdout and "absorbed by biases" in result.stdout
 
 
+def test_machines_of_several_classes_are_measured_from_their_mean(documents: Path) -> None:
+    texts = ["the cat sat", "a dog ate", "some bird sang", "cats purr", "my dog barks", "birds fly"] * 2
+    pipeline = make_pipeline(TfidfVectorizer(), SVC(gamma=2.0)).fit(texts, ["cat", "dog", "bird"] * 4)
+    joblib.dump(pipeline, documents / "three.joblib")
+    (documents / "references.txt").write_text("the cat\n\na dog\n")
+    arguments = ["explain", documents / "three.joblib", documents / "a.txt", "--trust", "-o", documents / "out"]
+    text = ["The dog\n\nate the <b>cat</b>.\n"]
+    for options, expected in (
+        (["--level", "mean"], graphlrp.convert(pipeline, level="mean")),
+        (["--level", "mean", "--references", documents / "references.txt"],
+         graphlrp.convert(pipeline, level="mean", references=["the cat", "a dog"])),
+    ):  # fmt: skip
+        result = run(*arguments, *options)
+        assert result.exit_code == 0, result.output
+        explanation = graphlrp.load(expected, ledger=True)(text)
+        assert f"{explanation.ledger.absorbed[0]:.4g}" in result.output
+        with np.load(documents / "out" / "relevance.npz") as saved:
+            np.testing.assert_allclose(saved["auto/0/relevance/data"], explanation.relevance.data, rtol=1e-5)
+    near = (documents / "near.txt", "cat dog bird sat")
+    near[0].write_text(near[1])
+    one_sided = run(*arguments, "--references", near[0])
+    assert one_sided.exit_code == 2 and "--level mean" in one_sided.output
+
+
 def test_check_takes_texts(documents: Path) -> None:
     result = run("check", documents / "pipeline.onnx", documents / "a.txt")
     assert result.exit_code == 0 and "every mapping balances" in result.output
@@ -448,7 +528,8 @@ def test_check_takes_texts(documents: Path) -> None:
     [
         (["pipeline.onnx", "a.txt", "x.png"], "x.png is no text, the other files are"),
         (["pipeline.onnx", "none.txt"], "cannot read a text from"),
-        (["pipeline.onnx", "latin.txt"], "cannot read a text from"),
+        (["pipeline.onnx", "latin.txt"], "it is no UTF-8 text (invalid start byte at byte 1); save it as UTF-8"),
+        (["pipeline.onnx", "a.txt", "--mean", "3"], "--mean: for pictures only"),
         (["pipeline.onnx", "empty.txt", "--lines"], "all lines are blank"),
         (["pipeline.onnx", "a.txt", "--lines", "--rows", "7"], "there is no row 7"),
         (["pipeline.onnx", "a.txt", "--rows", "0"], "--rows chooses documents among --lines"),

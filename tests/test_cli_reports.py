@@ -139,7 +139,77 @@ def test_folders_are_their_pictures(folder: Path) -> None:
     assert " cat/00.png " in result.output and " fish/30.png " in result.output
 
 
+def test_wrong_decisions_are_marked_and_come_first(folder: Path) -> None:
+    arguments = (
+        folder / "model.onnx",
+        folder / "pictures",
+        *SCALING,
+        "--labels",
+        folder / "labels.txt",
+        "--composite",
+        "epsilon",
+    )
+    predicted = graphlrp.load(folder / "model.onnx").predict(pictures(folder)).argmax(axis=1)
+    # Folders are called such that the model is right for some pictures and wrong for others.
+    right = int(np.bincount(predicted[:22]).argmax())
+    truth = np.repeat([right, (right + 1) % 4], [22, 18])
+    (folder / "labels.txt").write_text("\n".join(classes := [*np.roll(["cat", "fish", "dog", "bird"], right)]))
+    wrong = predicted != truth
+    assert 0 < wrong.sum() < 40
+    names = [f"cat/{k:02}.png" if k < 22 else f"fish/{k:02}.png" for k in range(40)]
+    expected = [names[k] for k in (*np.flatnonzero(wrong), *np.flatnonzero(~wrong))]
+    # The folders are called as classes are.
+    result = run("report", *arguments, "-o", folder / "page.html", "--no-plan")
+    assert result.exit_code == 0, result.output
+    assert f"wrong decisions: {wrong.sum()} of 40" in result.output
+    lines = [line.split() for line in result.output.splitlines() if ".png" in line]
+    assert [line[0] for line in lines] == expected
+    for line in lines:
+        k = names.index(line[0])
+        assert line[3:5] == [classes[truth[k]], "wrong:" if wrong[k] else "right"]
+        assert not wrong[k] or line[5] == classes[predicted[k]]
+    page = page_at(folder / "page.html")
+    assert [heading.words for heading in page.all("h3") if heading.words.endswith(".png")] == expected
+    # explain keeps the order; a file says the same, of all pictures or of those that are chosen.
+    np.save(folder / "truth.npy", truth)
+    told = run("explain", *arguments, "-o", folder / "out", "--rows", "20:24", "--truth", folder / "truth.npy")
+    assert told.exit_code == 0, told.output
+    lines = [line.split() for line in told.output.splitlines() if line.startswith((" cat/", " fish/"))]
+    assert [line[0] for line in lines] == names[20:24]
+    assert [line[4] == "wrong:" for line in lines] == wrong[20:24].tolist()
+    np.save(folder / "truth.npy", truth[20:24])
+    options = ("-o", folder / "out", "--rows", "20:24", "--truth", folder / "truth.npy")
+    assert run("explain", *arguments, *options).output.splitlines()[:5] == told.output.splitlines()[:5]
+    bad = run("explain", *arguments, "-o", folder / "out", "--truth", folder / "truth.npy")
+    assert bad.exit_code != 0 and "one class number for each of the 40 samples" in bad.output
+
+
+def test_folders_with_numbers_that_are_no_classes_are_no_truth(folder: Path) -> None:
+    (folder / "pictures" / "cat").rename(folder / "pictures" / "2019")
+    (folder / "pictures" / "fish").rename(folder / "pictures" / "2020")
+    result = run("explain", folder / "model.onnx", folder / "pictures", *SCALING, "-o", folder / "out", "--rows", "0:2")
+    assert result.exit_code == 0 and "decision" not in result.output
+
+
 # evaluate
+
+
+def test_evaluate_randomises_the_same_methods(folder: Path) -> None:
+    np.save(folder / "x.npy", pictures(folder))
+    methods = ("--method", "epsilon", "--method", "gamma:gamma=0.5")
+    options = ("--region", 8, "--steps", 1, "--repeats", 1, "--seed", 3, "--randomise")
+    result = run("evaluate", folder / "model.onnx", folder / "x.npy", "--rows", "0:5", *methods, *options, "-o", folder / "out")
+    assert result.exit_code == 0, result.output
+    composites = {"epsilon": "epsilon", "gamma:gamma=0.5": graphlrp.composite("gamma", gamma=0.5)}
+    expected = evaluation.randomise_parameters(folder / "model.onnx", pictures(folder)[:5], composites, seed=3)
+    assert expected.table() in result.output
+    with Image.open(folder / "out" / "randomisation.png") as picture:
+        assert min(picture.size) > 200
+    page = page_at(folder / "out" / "report.html")
+    assert [heading.words for heading in page.all("h2")][1] == "Randomised parameters"
+    (table,) = (table for table in page.all("table") if table.only("caption").words.startswith("Rank correlation"))
+    shown = np.array([row.numbers for row in table.only("tbody").all("tr")])
+    np.testing.assert_allclose(shown[:, 1:], expected.mean().T, atol=1e-6)
 
 
 def test_evaluate_is_perturb_with_a_page(folder: Path) -> None:
@@ -247,6 +317,43 @@ def test_evaluate_takes_pictures_that_differ_in_size(tmp_path: Path) -> None:
     assert expected.table() in result.output
     page = page_at(tmp_path / "out" / "report.html")
     assert len(page.all("section", "cell")) == 4
+
+
+def test_pictures_too_small_for_a_region_may_be_brought_to_one_size(tmp_path: Path) -> None:
+    onnx.save(any_size_network(), tmp_path / "model.onnx")
+    for name, size in (("a.png", (12, 12)), ("b.png", (12, 2))):
+        Image.new("RGB", size, "red").save(tmp_path / name)
+    arguments = ("evaluate", tmp_path / "model.onnx", tmp_path / "a.png", tmp_path / "b.png", "--method", "epsilon")
+    result = run(*arguments, "--region", 4, "--repeats", 1, "-o", tmp_path / "out")
+    assert result.exit_code == 2 and "the pictures differ in size, and --size brings them to one" in result.output, result.output
+    result = run(*arguments, "--region", 4, "--repeats", 1, "--size", 12, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+
+
+def test_one_column_decides_between_two_labels_by_its_sign(tmp_path: Path) -> None:
+    weights = tensor("w", np.array([[1.0], [1.0]]))
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 1])]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"], "dense")], "one", inputs, outputs, [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "model.onnx")
+    np.save(tmp_path / "x.npy", np.array([[1, 2], [-1, -2]], np.float32))
+    (tmp_path / "two.txt").write_text("ham\nspam\n")
+    arguments = (tmp_path / "model.onnx", tmp_path / "x.npy", "--labels", tmp_path / "two.txt", "--composite", "epsilon")
+    for command, output in (("explain", "out"), ("report", "page.html")):
+        result = run(command, *arguments, "-o", tmp_path / output)
+        said = [line.split()[3] for line in result.output.splitlines() if line.startswith(" row")]
+        assert said == ["spam", "ham"], result.output
+    page = page_at(tmp_path / "page.html")
+    assert [cell.only("h4").words for cell in page.all("section", "cell")] == ["spam epsilon", "ham epsilon"]
+
+
+def test_pages_say_what_auto_chose(folder: Path) -> None:
+    arguments = (folder / "model.onnx", folder / "pictures" / "cat" / "00.png", *SCALING)
+    assert run("report", *arguments, "-o", folder / "page.html").exit_code == 0
+    assert page_at(folder / "page.html").only("section", "cell").only("h4").words.endswith(" epsilon-plus-flat (auto)")
+    result = run("evaluate", *arguments, "--region", 4, "--steps", 2, "--repeats", 1, "-o", folder / "judged")
+    assert result.exit_code == 0 and "epsilon-plus-flat (auto)" in result.output, result.output
+    assert evaluation.read_result(folder / "judged" / "perturbation.h5").methods == ("epsilon-plus-flat (auto)",)
 
 
 def test_evaluate_takes_the_array_of_the_only_input(folder: Path) -> None:
@@ -372,7 +479,7 @@ def test_spray_sorts_by_folders_or_by_what_is_explained(folder: Path) -> None:
     counts = {str(c): int(n) for c, n in zip(*np.unique(best, return_counts=True), strict=True)}
     small = [name for name, count in counts.items() if count < 8]
     if len(small) == len(counts):
-        assert by_class.exit_code == 2 and "no class has 8 maps" in by_class.output
+        assert by_class.exit_code == 2 and "at least 8 maps of a class" in by_class.output
     else:
         assert by_class.exit_code == 0, by_class.output
         assert all(name in by_class.output for name in small)
@@ -453,22 +560,25 @@ def test_pictures_may_differ_in_size(tmp_path: Path) -> None:
         (("report", "model.onnx", "pictures", "-o", "a.html", "--colours", "pink"), "unknown colour map 'pink'"),
         (("report", "model.onnx", "empty", "-o", "a.html"), "the folder empty holds no pictures"),
         (("report", "model.onnx", "pictures", "-o", "a.html", "--percentile", "101"), "percentile must be above 0"),
-        (("evaluate", "model.onnx", "missing.png", "-o", "out"), "no such picture"),
+        (("evaluate", "model.onnx", "missing.png", "-o", "out"), "no such file or folder"),
         (("evaluate", "model.onnx", "pictures", "-o", "out", "--method", "nonsense"), "unknown composite 'nonsense'"),
         (("evaluate", "model.onnx", "pictures", "-o", "out", "--region", "big"), "'big': give a number, or HEIGHTxWIDTH"),
         (("evaluate", "model.onnx", "pictures", "-o", "out", "--filling", "pink"), "--filling 'pink': choose one of uniform"),
         (("evaluate", "model.onnx", "pictures", "-o", "labels.txt"), "cannot write to labels.txt"),
+        (("evaluate", "model.onnx", "pictures", "-o", "out", "--labels", "five.txt"), "5 name(s), but the explained output"),
+        (("relevance", "model.onnx", "pictures", "-o", "r.h5", "--labels", "five.txt"), "5 name(s), but the explained output"),
+        (("relevance", "model.onnx", "pictures", "-o", "r.h5", "--rows", "39:41"), "there is no row 40: there are 40 row(s)"),
         (("relevance", "model.onnx", "pictures", "-o", "out"), "whose name ends in .h5"),
         (("relevance", "model.onnx", "pictures", "-o", "r.h5", "--target", "all"), "give the number of a class, 'true'"),
         (("relevance", "model.onnx", "pictures/cat", "-o", "r.h5", "--target", "true"), "the true classes are not known"),
         (("relevance", "model.onnx", "pictures", "-o", "r.h5", "--target", "9"), "class 9 is out of range"),
         (("relevance", "model.onnx", "pictures", "-o", "r.h5", "--truth", "y.npy"), "for each of the 40 samples"),
-        (("relevance", "model.onnx", "pictures", "missing.png", "-o", "r.h5"), "no such picture: missing.png"),
+        (("relevance", "model.onnx", "pictures", "missing.png", "-o", "r.h5"), "no such file or folder: missing.png"),
         (("relevance", "model.onnx", "pictures", "mark.png", "-o", "r.h5"), "mark.png lies in no folder of a class"),
         (("spray", "model.onnx", "-o", "out"), "give INPUTS that model.onnx explains, or a store"),
         (("spray", "r.h5", "-o", "out"), "no such file"),
         (("spray", "r.h5", "pictures", "-o", "out"), "is a store of relevance, which needs no INPUTS"),
-        (("spray", "model.onnx", "mark.png", "-o", "out"), "no class has 8 maps"),
+        (("spray", "model.onnx", "mark.png", "-o", "out"), "at least 8 maps of a class; the classes have fewer: 2 (1)"),
         (("spray", "model.onnx", "pictures", "-o", "out", "--class", "bird"), "there is no such class; there are cat, fish"),
         (("spray", "model.onnx", "pictures", "-o", "out", "--colours", "pink"), "unknown colour map"),
     ],
@@ -478,6 +588,7 @@ def test_bad_input_exits_with_2_and_one_line(
 ) -> None:
     monkeypatch.chdir(folder)
     (folder / "empty").mkdir()
+    (folder / "five.txt").write_text("a\nb\nc\nd\ne\n")
     np.save(folder / "y.npy", np.zeros(3, int))
     Image.new("RGB", (16, 16)).save(folder / "mark.png")
     before = set(folder.rglob("*"))

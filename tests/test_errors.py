@@ -381,7 +381,8 @@ def test_double_precision_runs_on_the_cpu_only(monkeypatch: pytest.MonkeyPatch) 
         (np.where(np.arange(4) == 1, np.nan, X), "input 'x' holds 2 NaN or infinite number.* of 8"),
         (-np.inf * X, "input 'x' holds 8 NaN or infinite"),
         (X[:0], "no samples"),
-        ({"y": X}, "inputs are 'x'; unknown: 'y'; missing: 'x'"),
+        (X.astype(np.float64) * 1e300, "input 'x' holds .* that are too large for float32; scale it"),
+        ({"y": X}, "inputs are 'x', and arrays are given by these names; unknown: 'y'; missing: 'x'"),
         ({"x": X, "z": X}, "unknown: 'z'"),
         ({}, "missing: 'x'"),
     ],
@@ -430,6 +431,57 @@ def test_targets(target: Any, message: str) -> None:
         EXPLAINER(X, target)
 
 
+@pytest.mark.parametrize("shape", [["N"], ["N", 1]])
+@pytest.mark.parametrize("target", [0, 1, [0, 1], np.array([1, 1])])
+def test_one_number_per_sample_has_no_class_to_choose(shape: list[int | str], target: Any) -> None:
+    net = network(x=["N", 4])
+    value = net("ReduceSum", "x", np.array([1]), keepdims=len(shape) - 1)
+    explainer = graphlrp.load(net.model(value), providers="cpu")
+    with pytest.raises(InputError, match="so there is no class to choose: leave target out; if it decides"):
+        explainer(X, target)
+    for own in (None, "all", np.ones((2, *explainer.output_shape[1:]), np.float32)):
+        np.testing.assert_allclose(explainer(X, own).relevance, X, rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", [0, [0, 1]])
+def test_nor_has_one_whose_number_shows_when_it_runs(target: Any) -> None:
+    net = network(x=["N", "D"])
+    explainer = graphlrp.load(net.model(net("Relu", "x")), providers="cpu")
+    with pytest.raises(InputError, match="no class to choose"):
+        explainer(X[:, :1], target)
+
+
+def test_channels_on_the_other_side_are_told() -> None:
+    x = np.ones((2, 3, 5, 6), np.float32)
+    for shape, given, call in (
+        (["N", 3, 5, 6], np.moveaxis(x, 1, -1), r"channels last: np.moveaxis\(x, -1, 1\)"),
+        (["N", 5, 6, 3], x, r"channels first: np.moveaxis\(x, 1, -1\)"),
+    ):
+        net = network(x=shape)
+        with pytest.raises(InputError, match=call):
+            graphlrp.load(net.model(net("Relu", "x")), providers="cpu")(given)
+    net = network(x=["N", 3, 5, 6])
+    with pytest.raises(InputError, match=r"the model wants \[N, 3, 5, 6\]$"):
+        graphlrp.load(net.model(net("Relu", "x")), providers="cpu")(np.ones((2, 4, 5, 6), np.float32))
+
+
+def test_values_that_are_not_finite_are_not_blamed_on_rules() -> None:
+    net = network(x=["N", 4])
+    explainer = graphlrp.load(net.model(net("Log", net("Relu", "x"))), "gradient", providers="cpu", verify=False)
+    with pytest.raises(ModelError, match=r"the explained f\(x\) itself is not finite in samples 1 of 2, so there is nothing"):
+        explainer(np.array([[1, 2, 3, 4], [0, 0, 0, 0]], np.float32), 0)
+    squares = network(x=["N", 4])
+    explainer = graphlrp.load(squares.model(squares("Mul", "x", "x")), "gradient", providers="cpu", verify=False)
+    with pytest.raises(InputError, match=r"f\(x\) itself is not finite in samples 0 of 1: the input has magnitudes up to 1e\+30"):
+        explainer(np.full((1, 4), 1e30, np.float32), 0)
+
+
+def test_an_explainer_is_no_model(tmp_path: Path) -> None:
+    EXPLAINER.save(tmp_path / "e.onnx")
+    with pytest.raises(ModelError, match=r"e\.onnx is already an explainer.* run it with onnxruntime, or give the model"):
+        graphlrp.load(tmp_path / "e.onnx")
+
+
 def test_batch_size() -> None:
     with pytest.raises(InputError, match="batch_size must be at least 1, not 0"):
         EXPLAINER(X, batch_size=0)
@@ -440,7 +492,7 @@ def test_batch_size() -> None:
 
 def test_save_where_it_cannot_be_written(tmp_path: Path) -> None:
     missing = tmp_path / "missing" / "explainer.onnx"
-    with pytest.raises(InputError, match=r"cannot write .*missing.*explainer\.onnx"):
+    with pytest.raises(InputError, match=r"cannot write .*missing.explainer\.onnx: there is no folder .*missing$"):
         EXPLAINER.save(missing)
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from graphlrp.explainer import TOLERANCE
 @model_argument
 @click.argument("inputs", nargs=-1, type=PATH)
 @composite_option
-@click.option("--tolerance", type=float, help="Relative error that passes. [default: 1e-4, 1e-9 for float64]")
+@click.option("--tolerance", type=click.FloatRange(0), help="Relative error that passes. [default: 1e-4, 1e-9 for float64]")
 @click.option("--table", "whole", is_flag=True, help="Show the whole ledger.")
 @model_options
 def check(model: Path, inputs: tuple[Path, ...], composite: str, tolerance: float | None, whole: bool, **options: Any) -> None:
@@ -28,6 +29,8 @@ def check(model: Path, inputs: tuple[Path, ...], composite: str, tolerance: floa
 
     Exit status 1 if it is not.
     """
+    if tolerance is not None and not math.isfinite(tolerance):
+        raise InputError(f"--tolerance {tolerance}: give a finite number from 0 on")
     (explainer,) = load_explainers(model, [composite], ledger=True, **options)
     limit = TOLERANCE[options["dtype"]] if tolerance is None else tolerance
     if inputs:

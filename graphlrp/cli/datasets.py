@@ -12,10 +12,12 @@ import numpy.typing as npt
 from scipy.sparse import issparse
 
 from graphlrp.cli.inputs import find_pictures, is_data, is_text, picture_options, read_samples
+from graphlrp.cli.labels import check_labels, read_labels
 from graphlrp.cli.options import InputOptions
 from graphlrp.errors import InputError
 from graphlrp.explainer import Explainer
 from graphlrp.preprocessing import Preprocessing, read_arrays
+from graphlrp.tables import EVERY, Rows
 
 Array = npt.NDArray[Any]
 
@@ -83,14 +85,18 @@ def read_data_set(inputs: Sequence[Path], explainer: Explainer, options: InputOp
     Raises:
         InputError: a file is missing, cannot be read or does not fit.
     """
-    if any(is_text(path) or is_data(path) for path in inputs) or options.lines or options.rows is not None:
+    if options.labels is not None:
+        check_labels(read_labels(options.labels), explainer.output_shape, explainer.settings.class_axis)
+    if any(is_text(path) or is_data(path) for path in inputs) or options.lines:
         samples = read_samples(inputs, explainer, options, everything=True)
         x = samples.x
         return DataSet(x, _count(x), samples.sources)
     found = find_pictures(inputs)
     missing = next((path for path, _, _ in found if not path.is_file()), None)
     if missing is not None:
-        raise InputError(f"no such picture: {missing}")
+        raise InputError(f"no such file or folder: {missing}")
+    rows = EVERY if options.rows is None else Rows.parse(options.rows)
+    found = [found[k] for k in rows.of(len(found))]
     paths = [path for path, _, _ in found]
     preprocessing = picture_options(explainer, **options.preprocessing)
     folders = [folder for _, _, folder in found]

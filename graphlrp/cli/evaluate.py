@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy.typing as npt
 
-from graphlrp.cli.inputs import Samples, read_labels, read_samples
-from graphlrp.cli.loading import load_explainers
+from graphlrp.cli.inputs import Samples, read_samples
+from graphlrp.cli.labels import check_labels, read_labels
+from graphlrp.cli.loading import load_explainers, title_of
 from graphlrp.cli.options import (
     PATH,
     InputOptions,
@@ -21,17 +24,21 @@ from graphlrp.cli.options import (
     report_options,
 )
 from graphlrp.cli.results import check_folder
-from graphlrp.errors import InputError
+from graphlrp.errors import InputError, ModelError
 from graphlrp.evaluation.filling import FILLINGS
 from graphlrp.evaluation.perturber import ORDERS
 from graphlrp.evaluation.reading import check_samples
 from graphlrp.evaluation.watched import SCORES
 from graphlrp.explainer import Explainer
+from graphlrp.target import is_single
 
 Array = npt.NDArray[Any]
 
 SHOWN = 4
 """Samples whose relevance the page shows."""
+
+RANDOMISED = 50
+"""Samples that are explained anew for every layer that is randomised."""
 
 
 @click.command(short_help="Compare methods by replacing what they call relevant.")
@@ -72,6 +79,12 @@ SHOWN = 4
 )
 @click.option("--seed", default=0, show_default=True, help="Of everything that is random.")
 @click.option("--target", type=int, help="Class to explain and to watch. [default: that with the highest f(x)]")
+@click.option(
+    "--randomise",
+    is_flag=True,
+    help="Also randomise the layers of MODEL one after another, from the output down, and compare maps, of at most"
+    f" {RANDOMISED} samples.",
+)
 @click.option("--resume", is_flag=True, help="Go on with what an interrupted run has left in the folder.")
 @input_options
 @report_options
@@ -89,6 +102,7 @@ def evaluate(
     score: str | None,
     seed: int,
     target: int | None,
+    randomise: bool,
     resume: bool,
     title: str | None,
     colours: str,
@@ -103,9 +117,10 @@ def evaluate(
     any; regions have the same size in all of them.
 
     Writes the curves (curves.png), the page (report.html), and the scores of every sample (perturbation.h5), which are kept as
-    they come: with --resume an interrupted run goes on.
+    they come: with --resume an interrupted run goes on. With --randomise, also randomisation.png: a map that hardly changes when
+    a layer is randomised does not show what the layer has learned.
     """
-    from graphlrp.evaluation import perturb
+    from graphlrp.evaluation import perturb, randomise_parameters
     from graphlrp.reports import Report
 
     folder = check_folder(output)
@@ -117,40 +132,71 @@ def evaluate(
     replacement, size = _filling(filling), _size(region)
     labels = read_labels(chosen.labels) if chosen.labels is not None else None
     names = tuple(dict.fromkeys(methods))
-    explainers = dict(zip(names, load_explainers(model, names, **options), strict=True))
+    loaded = zip(names, load_explainers(model, names, **options), strict=True)
+    explainers = {title_of(name, explainer): explainer for name, explainer in loaded}
     first = next(iter(explainers.values()))
     samples = read_samples(inputs, first, chosen, everything=True)
     x = _single(samples.x, first)
     count = check_samples(x)
     # What is wrong with the samples shows before it takes long. One number per sample has no class to choose.
-    single = first.predict(x[:1]).shape[1:] in ((), (1,))
-    result = perturb(
-        first,
-        x,
-        explainers,
-        target,
-        order=orders,
-        region=size,
-        steps=steps,
-        filling=replacement,
-        repeats=repeats,
-        score=score,
-        seed=seed,
-        batch_size=chosen.batch_size,
-        progress=sys.stderr.isatty(),
-        resume=scores,
-    )
-    result.save_plot(folder / "curves.png")
+    with _size_hint(x):
+        shape = first.predict(x[:1]).shape
+        check_labels(labels, shape, options["class_axis"])
+        single = is_single(shape)
+        result = perturb(
+            first,
+            x,
+            explainers,
+            target,
+            order=orders,
+            region=size,
+            steps=steps,
+            filling=replacement,
+            repeats=repeats,
+            score=score,
+            seed=seed,
+            batch_size=chosen.batch_size,
+            progress=sys.stderr.isatty(),
+            resume=scores,
+        )
+        written = [folder / "curves.png", folder / "report.html"]
+    result.save_plot(written[0])
     page.add(result)
+    randomised = None
+    if randomise:
+        randomised = randomise_parameters(
+            first,
+            x[:RANDOMISED],
+            {name: explainer.settings.composite for name, explainer in explainers.items()},
+            None if single else result.target[:RANDOMISED],
+            seed=seed,
+            batch_size=chosen.batch_size,
+            progress=sys.stderr.isatty(),
+        )
+        written.insert(1, randomised.save_plot(folder / "randomisation.png"))
+        page.add(randomised)
     page.add(
         {name: explainer(x[:SHOWN], None if single else result.target[:SHOWN]) for name, explainer in explainers.items()},
         f"What the methods say of {SHOWN} of {count} samples" if count > SHOWN else "What the methods say",
         **_shown(samples, labels, first, count),
         class_axis=options["class_axis"],
     )
-    written = page.save(folder / "report.html")
+    page.save(written[-1])
     click.echo(str(result))
-    click.echo(f"wrote {folder / 'curves.png'}, {written} and {scores}")
+    if randomised is not None:
+        click.echo(f"\n{randomised}")
+    click.echo(f"wrote {', '.join(map(str, written))} and {scores}")
+
+
+@contextmanager
+def _size_hint(x: Any) -> Iterator[None]:
+    """Say of errors with samples that differ in shape, such as pictures that are too small, how they get one."""
+    try:
+        yield
+    except (InputError, ModelError) as error:
+        if not isinstance(x, list):
+            raise
+        raise type(error)(f"{error}; the pictures differ in size, and --size brings them to one") from error
 
 
 def _single(x: Any, explainer: Explainer) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 import numpy.typing as npt
-from rich.table import Table
 
 from graphlrp.cli.explaining import explain_inputs
 from graphlrp.cli.options import (
@@ -20,7 +19,8 @@ from graphlrp.cli.options import (
     model_options,
     target_options,
 )
-from graphlrp.cli.results import collect, describe, output_paths, print_table, save_arrays, write_texts
+from graphlrp.cli.results import collect, describe, output_paths, print_table, save_arrays, table_of_samples, write_texts
+from graphlrp.cli.truth import counted, decided, known_truth, marked, truth_option
 
 Array = npt.NDArray[Any]
 
@@ -34,6 +34,7 @@ PERCENTILE = 99.5
 @click.option("-o", "--output", required=True, type=PATH, help="A folder, or the PNG file to write.")
 @composites_option
 @target_options
+@truth_option
 @input_options
 @click.option("--most", default=20, show_default=True, type=click.IntRange(1), help="How many features bars show.")
 @click.option("--colours", default="seismic", show_default=True, help="Colour map of the relevances.")
@@ -46,6 +47,7 @@ def explain(
     composites: tuple[str, ...],
     target: int | None,
     top_k: int,
+    truth: Path | None,
     most: int,
     colours: str,
     percentile: float | None,
@@ -68,21 +70,24 @@ def explain(
     samples, names = explained.samples, explained.labels
     cells: list[list[list[Any]]] = []
     saved: dict[str, Array] = {}
-    table = Table("input", "composite", "class", "f(x)", "sum of R", "absorbed", "conservation error", box=None)
+    class_axis = options["class_axis"]
+    decisions = decided(known_truth(truth, explained, chosen.rows, class_axis), explained, class_axis)
+    sources = marked(samples.sources, decisions)
+    table = table_of_samples(decided=decisions is not None)
     for name, rank, explanation in explained:
         panels = explanation_panels(
             explanation,
             images=samples.pictures,
             labels=names,
             features=samples.features,
-            sources=samples.sources,
-            title=name if len(composites) > 1 else "",
+            sources=sources,
+            title=explained.title(name) if len(composites) > 1 else "",
         )
         while len(cells) <= rank:
             cells.append([])
         cells[rank].append(list(panels))
         collect(saved, f"{name}/{rank}", explanation)
-        describe(table, explanation, name, names, samples.sources, options["class_axis"])
+        describe(table, explanation, explained.title(name), names, samples.sources, class_axis, decisions)
     # Picture by picture, the classes below each other; composites side by side.
     grid = [[column[sample] for column in cells[rank]] for sample in range(len(cells[0][0])) for rank in range(len(cells))]
     picture_path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,8 +100,10 @@ def explain(
         save_signal_figure(picture_path, flat, colours=colours, percentile=percentile, most=most)
     save_arrays(array_path, saved)
     written = [picture_path, array_path]
-    texts = [(name, explanation) for name, _, explanation in explained if explanation.texts is not None]
+    texts = [(explained.title(name), explanation) for name, _, explanation in explained if explanation.texts is not None]
     if texts:
-        written.insert(0, write_texts(picture_path.with_suffix(".html"), texts, names, samples.sources or []))
+        written.insert(0, write_texts(picture_path.with_suffix(".html"), texts, names, sources or []))
     print_table(table)
+    if decisions is not None:
+        click.echo(counted(decisions))
     click.echo(f"wrote {', '.join(map(str, written[:-1]))} and {written[-1]}")

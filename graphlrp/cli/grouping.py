@@ -16,6 +16,7 @@ from graphlrp.errors import InputError
 from graphlrp.explainer import Explainer
 from graphlrp.explanation import Explanation
 from graphlrp.tables import Rows, is_table, read_table
+from graphlrp.target import is_single
 
 if TYPE_CHECKING:
     from graphlrp.stores import Store
@@ -88,7 +89,7 @@ def groups_of(store: Store, names: Sequence[str] | None, data: DataSet | None) -
         if numbers.ndim != 1:
             raise InputError("samples have several labels, or class weights were explained: they cannot be sorted by class")
         members = {class_name(int(c), names): np.flatnonzero(numbers == c) for c in np.unique(numbers)}
-    return Groups(maps, layout, members, data.sources if data is not None else None, images, by)
+    return Groups(maps, layout, members, data.sources if data is not None else store.sources, images, by)
 
 
 def feature_names(store: Store, inputs: Sequence[Path]) -> list[str] | None:
@@ -108,7 +109,9 @@ def explain_texts(store: Store, explainer: Explainer, data: DataSet) -> Callable
     texts = explainer.reader.texts(data.x) if explainer.reader is not None else None
     if texts is None:
         return None
-    return lambda positions: explainer([texts[k] for k in positions], store.target[positions])
+    # One number per sample has no class to choose.
+    single = is_single(np.shape(store.output[:1]))
+    return lambda positions: explainer([texts[k] for k in positions], None if single else store.target[positions])
 
 
 def _classes_of(store: Store) -> tuple[Array, str]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from graphlrp.cli.labels import no_utf8
 from graphlrp.cli.options import InputOptions
 from graphlrp.errors import InputError
 from graphlrp.explainer import Explainer
@@ -24,7 +25,7 @@ TEXTS = (".txt",)
 PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Files that a folder is searched for."""
 
-FIRST = Rows(((0, 8),))
+FIRST = Rows(((0, 8),), beyond=True)
 """Rows of a table, or lines of a text, that are explained if none are chosen."""
 
 
@@ -72,15 +73,19 @@ def read_samples(inputs: Sequence[Path], explainer: Explainer, options: InputOpt
         InputError: a file is missing, cannot be read or does not fit.
     """
     rows = Rows.parse(options.rows) if options.rows is not None else EVERY if everything else None
+    data = next((path for path in inputs if is_text(path) or is_data(path)), None)
+    if data is not None and options.given:
+        raise InputError(
+            f"{', '.join(options.given)}: for pictures only; {data} is taken as it is, so preprocess it before it is saved, and"
+            " leave the option out"
+        )
     if options.lines and not any(is_text(path) for path in inputs):
         raise InputError("--lines is for texts (.txt)")
     if any(is_text(path) for path in inputs):
         whole = options.rows is None and not options.lines
         return read_texts(inputs, explainer, lines=options.lines, rows=None if whole else rows)
     if not any(is_data(path) for path in inputs):
-        if options.rows is not None:
-            raise InputError("--rows chooses samples of a table or of arrays; of pictures, name those to explain")
-        return read_pictures(inputs, picture_options(explainer, **options.preprocessing))
+        return read_pictures(inputs, picture_options(explainer, **options.preprocessing), EVERY if rows is None else rows)
     if len(inputs) > 1:
         raise InputError(f"give one file of arrays or one table, not {len(inputs)} files; its samples are explained together")
     return read_data(inputs[0], explainer, rows)
@@ -155,12 +160,19 @@ def read_data(path: Path, explainer: Explainer, rows: Rows | None) -> Samples:
     )
 
 
-def read_references(path: Path, features: Sequence[str] | None, width: int) -> Any:
-    """Samples [M, D] among which roots are looked for.
+def read_references(path: Path, features: Sequence[str] | None, width: int, *, texts: bool = False) -> Any:
+    """Samples [M, D] among which roots are looked for; or, for a model that takes texts, the lines of a text.
 
     Raises:
         InputError: the file cannot be read or does not fit.
     """
+    if is_text(path):
+        if not texts:
+            raise InputError(f"--references {path} is a text, and the model takes none: give a .csv or .npy file")
+        lines = [line for line in _text(path).split("\n") if line.strip()]
+        if not lines:
+            raise InputError(f"--references {path}: all lines are blank")
+        return lines
     if is_table(path):
         return read_table(path, features, width).values
     references = read_arrays(path)
@@ -196,13 +208,14 @@ def random_samples(explainer: Explainer) -> dict[str, Array] | None:
     return result
 
 
-def read_pictures(paths: Sequence[Path], preprocessing: Preprocessing) -> Samples:
-    """Samples from pictures and folders of pictures.
+def read_pictures(paths: Sequence[Path], preprocessing: Preprocessing, rows: Rows = EVERY) -> Samples:
+    """Samples from pictures and folders of pictures, or ``rows`` of them.
 
     Raises:
-        InputError: a file is missing or no picture, a folder holds none.
+        InputError: a file is missing or no picture, a folder holds none; there are no such rows.
     """
     found = find_pictures(paths)
+    found = [found[k] for k in rows.of(len(found))]
     pictures = [preprocessing.picture(path) for path, _, _ in found]
     shown = [np.repeat(p, 3, axis=2) if p.shape[2] == 1 else p for p in pictures]
     x = preprocessing.tensor(pictures, any_size=preprocessing.size is None)
@@ -264,24 +277,14 @@ def picture_options(
     )
 
 
-def read_labels(path: Path) -> list[str]:
-    """Names of classes, one a line.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read labels from {path}: {error}") from error
-
-
 def _text(path: Path) -> str:
     try:
         with path.open(encoding="utf-8-sig", newline=None) as file:
             return file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read a text from {path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"cannot read a text from {path}: {no_utf8(error)}") from error
+    except OSError as error:
+        raise InputError(f"cannot read a text from {path}: {error.strerror or error}") from error
 
 
 def _size(text: str) -> tuple[int, int]:

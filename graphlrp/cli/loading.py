@@ -15,6 +15,7 @@ from graphlrp.cli.rules import read_composite, read_pair, read_restriction
 from graphlrp.errors import InputError
 from graphlrp.explainer import Explainer
 from graphlrp.ir.source import FEATURES, Source, names_in
+from graphlrp.plugins.estimators.text import TextReader
 from graphlrp.plugins.manager import Plugins, import_plugin
 from graphlrp.rules.composite import Composite
 from graphlrp.unpickling import is_pickle, read_estimator
@@ -44,7 +45,7 @@ def load_explainers(
             raise InputError(f"--policy {text!r}: give NAME=CHOICE, e.g. merge=abs")
         policies[name] = choice
     plugins = [import_plugin(name) for name in options["plugins"]]
-    source = _source(model, options["trust"], options["references"], plugins)
+    source = _source(model, options["trust"], options["references"], options["level"], plugins)
     chosen = [read_composite(composite, plugins) for composite in composites]
     return [
         graphlrp.load(
@@ -68,6 +69,11 @@ def load_explainers(
     ]
 
 
+def title_of(composite: str, explainer: Explainer) -> str:
+    """What a composite is called where people read it: as the command line spells it, and of ``auto`` what was chosen."""
+    return f"{explainer.plan.composite.partition(':')[0]} ({AUTO})" if composite == AUTO else composite
+
+
 def _keeps_no_ledger(composite: str | Composite, plugins: Sequence[object]) -> bool:
     if composite == AUTO:
         return False
@@ -75,9 +81,14 @@ def _keeps_no_ledger(composite: str | Composite, plugins: Sequence[object]) -> b
     return made.keeps_no_ledger is not None
 
 
-def _source(model: Path, trust: bool, references: Path | None, plugins: Sequence[object]) -> Callable[[], Any]:
+def _source(model: Path, trust: bool, references: Path | None, level: str | None, plugins: Sequence[object]) -> Callable[[], Any]:
     """What makes the source of an explainer, each its own."""
     if not is_pickle(model):
+        if level is not None:
+            raise InputError(
+                f"--level is for estimators; of {model} it was settled when it was converted:"
+                f" graphlrp.convert(estimator, level={level!r}).save(...) settles it otherwise"
+            )
         if references is not None:
             raise InputError(f"--references are for estimators; {model} is none, and has its own if it needs any")
         return lambda: model
@@ -87,9 +98,10 @@ def _source(model: Path, trust: bool, references: Path | None, plugins: Sequence
         estimator = read_estimator(model, sources, trust=trust)
     for warning in caught:
         click.echo(f"graphlrp: {str(warning.message).splitlines()[0]}", err=True)
-    if references is None:
-        return lambda: estimator
-    source: Source = graphlrp.convert(estimator)
-    width = int(source.model.graph.inputs[0].shape[1])  # type: ignore[index, arg-type]
-    given = read_references(references, names_in(source.model, FEATURES), width)
-    return lambda: graphlrp.convert(estimator, references=given)
+    chosen: dict[str, Any] = {} if level is None else {"level": level}
+    if references is not None:
+        source: Source = graphlrp.convert(estimator)
+        width = int(source.model.graph.inputs[0].shape[1])  # type: ignore[index, arg-type]
+        texts = isinstance(source.read, TextReader)
+        chosen["references"] = read_references(references, names_in(source.model, FEATURES), width, texts=texts)
+    return (lambda: graphlrp.convert(estimator, **chosen)) if chosen else lambda: estimator

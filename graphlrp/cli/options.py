@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from graphlrp.preprocessing import INTERPOLATIONS, LAYOUTS
 from graphlrp.visual.colour import COLOUR_MAPS
@@ -75,7 +76,14 @@ def model_options(function: Command) -> Command:
                 "--references",
                 type=PATH,
                 metavar="FILE",
-                help="Samples (.csv, .npy) among which Taylor roots of an estimator are looked for. [default: support vectors]",
+                help="Samples (.csv, .npy; texts one a line, .txt) among which Taylor roots of an estimator are looked for."
+                " [default: support vectors]",
+            ),
+            click.option(
+                "--level",
+                type=click.Choice(["boundary", "mean"]),
+                help="What Taylor decomposition of an estimator measures relevance from: f = 0, or the mean of f over the"
+                " references. [default: boundary; of regression always the mean]",
             ),
             plugins_option,
             click.option("--provider", multiple=True, metavar="NAME", help="ONNX Runtime provider, cpu or cuda. [repeatable]"),
@@ -84,6 +92,10 @@ def model_options(function: Command) -> Command:
     ):
         function = option(function)
     return function
+
+
+OF_PICTURES = ("size", "resize", "interpolation", "mean", "std", "scale", "layout", "channels")
+"""Options that say how pictures become an input."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,7 @@ class InputOptions:
         lines: every line of a text is a document.
         size, resize, interpolation, mean, std, scale, layout, channels: preprocessing of pictures.
         batch_size: samples per run.
+        given: names of the options of pictures that were given, as the command line spells them.
     """
 
     labels: Path | None
@@ -110,17 +123,20 @@ class InputOptions:
     layout: str | None
     channels: str | None
     batch_size: int
+    given: tuple[str, ...] = ()
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> InputOptions:
-        """Take what is ours out of a command's options; the rest is that of the model."""
-        return cls(**{field.name: options.pop(field.name) for field in fields(cls)})
+        """Take what is ours out of the options of the command that runs; the rest is that of the model."""
+        context = click.get_current_context()
+        given = [name for name in OF_PICTURES if context.get_parameter_source(name) != ParameterSource.DEFAULT]
+        own = {field.name: options.pop(field.name) for field in fields(cls) if field.name != "given"}
+        return cls(**own, given=tuple(f"--{name}" for name in given))
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
         """The options of pictures."""
-        names = ("size", "resize", "interpolation", "mean", "std", "scale", "layout", "channels")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in OF_PICTURES}
 
 
 def input_options(function: Command) -> Command:
@@ -131,7 +147,7 @@ def input_options(function: Command) -> Command:
             click.option(
                 "--rows",
                 metavar="A:B,C,...",
-                help="Samples of INPUT to explain, counted from 0. [default: all; of a table or lines, 8]",
+                help="Samples of INPUT to explain, counted from 0: 3,7 or 0:5. [default: all; of a table or lines, 8]",
             ),
             click.option("--lines", is_flag=True, help="Every line of a text is a document. [default: every file]"),
             click.option("--size", metavar="N or HxW", help="Size of the model's input. [default: what the model declares]"),

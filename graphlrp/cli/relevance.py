@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphlrp.cli.datasets import DataSet, read_data_set, read_truth
-from graphlrp.cli.inputs import read_labels
+from graphlrp.cli.labels import check_labels, read_labels
 from graphlrp.cli.loading import load_explainers
 from graphlrp.cli.options import (
     PATH,
@@ -26,6 +26,7 @@ from graphlrp.cli.options import (
 from graphlrp.cli.results import check_folder, size_of
 from graphlrp.errors import InputError
 from graphlrp.explainer import Explainer
+from graphlrp.target import is_single, no_class_to_choose
 
 if TYPE_CHECKING:
     from graphlrp.stores import Store
@@ -138,8 +139,9 @@ def write_store(
         path,
         explainer,
         data.x,
-        _target(target, labels),
+        _target(target, labels, explainer),
         labels=labels,
+        sources=data.sources,
         dtype=options.pop("precision"),
         progress=sys.stderr.isatty(),
         **options,
@@ -147,13 +149,19 @@ def write_store(
 
 
 def described(store: Store, names: Sequence[str] | None) -> list[str]:
-    """What is in a store, in a few lines."""
+    """What is in a store, in a few lines.
+
+    Raises:
+        InputError: names that are not as many as the classes.
+    """
+    if store.target.dtype.kind in "iu" and np.ndim(store.output[:1]) in (1, 2):
+        check_labels(names, np.shape(store.output[:1]), 1)
     names = names if names is not None else store.classes
     target = np.asarray(store.target)
     relevances = store.relevance if isinstance(store.relevance, dict) else {"": store.relevance}
     shapes = [f"{name + ' ' if name else ''}{_shape(column)}" for name, column in relevances.items()]
     lines = [f"{len(store)} samples, relevance {', '.join(shapes)}, {store.composite.partition(':')[0]}"]
-    if target.ndim == 1:
+    if target.ndim == 1 and np.ndim(store.output[:1]) > 1:
         classes, counts = np.unique(target, return_counts=True)
         listed = [f"{class_name(c, names)} {n}" for c, n in sorted(zip(classes, counts, strict=True), key=lambda pair: -pair[1])]
         lines.append(f"explained: {', '.join(listed[:10])}{f' and {len(listed) - 10} more' if len(listed) > 10 else ''}")
@@ -172,14 +180,17 @@ def _shape(column: Any) -> str:
     return "of several shapes" if shape is None else f"[{', '.join(map(str, shape))}]"
 
 
-def _target(text: str | None, labels: Array | None) -> Any:
+def _target(text: str | None, labels: Array | None, explainer: Explainer) -> Any:
     if text is None:
-        return None if labels is None else "labels"
+        # One number that decides between two classes has no class to choose.
+        return None if labels is None or is_single(explainer.output_shape) else "labels"
     if text == "best":
         return None
     if text == "true":
         if labels is None:
             raise InputError("--target true: the true classes are not known; give --truth, or folders called as classes are")
+        if is_single(explainer.output_shape):
+            raise no_class_to_choose(explainer.classes)
         return "labels"
     try:
         return int(text)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
@@ -20,7 +21,11 @@ from graphlrp.cli.options import (
     report_options,
     target_options,
 )
-from graphlrp.cli.results import describe, page_path, print_table, size_of
+from graphlrp.cli.results import describe, page_path, print_table, size_of, table_of_samples
+from graphlrp.cli.truth import counted, decided, known_truth, truth_option
+
+if TYPE_CHECKING:
+    from graphlrp.reports.truth import Decision
 
 
 @click.command(short_help="Write explanations as one page of HTML.")
@@ -29,6 +34,7 @@ from graphlrp.cli.results import describe, page_path, print_table, size_of
 @click.option("-o", "--output", required=True, type=PATH, help="The HTML file to write.")
 @composites_option
 @target_options
+@truth_option
 @input_options
 @report_options
 @click.option("--most", default=20, show_default=True, type=click.IntRange(1), help="How many features bars show.")
@@ -42,6 +48,7 @@ def report(
     composites: tuple[str, ...],
     target: int | None,
     top_k: int,
+    truth: Path | None,
     title: str | None,
     colours: str,
     joint: bool,
@@ -54,7 +61,7 @@ def report(
     """Explain what MODEL says of INPUTS on one page of HTML that needs nothing else.
 
     Inputs and options are those of explain. The page has the inputs with their relevance, composites and classes side by side,
-    the numbers, the ledger, and the rules.
+    the numbers, the ledger, and the rules. Where the true classes are known, wrong decisions of MODEL are marked and come first.
     """
     from graphlrp.reports import Report
 
@@ -62,26 +69,35 @@ def report(
     chosen = InputOptions.taken_from(options)
     page = Report(title or f"What {model.name} saw", model=model, colours=colours, joint=joint, percentile=percentile)
     explained = explain_inputs(model, inputs, composites, target, top_k, chosen, options)
-    samples = explained.samples
+    samples, class_axis = explained.samples, options["class_axis"]
+    true = known_truth(truth, explained, chosen.rows, class_axis)
+    decisions = decided(true, explained, class_axis)
     page.add(
-        dict(explained.by_rank),
+        {explained.title(name): explanations for name, explanations in explained.by_rank.items()},
         images=samples.pictures,
         labels=explained.labels,
         features=samples.features,
         sources=samples.sources,
-        class_axis=options["class_axis"],
+        truth=true,
+        class_axis=class_axis,
         most=most,
         ledger=ledger,
     )
     if plan:
-        page.add(dict(explained.explainers))
+        page.add({explained.title(name): explainer for name, explainer in explained.explainers.items()})
     page.save(path)
-    print_table(_table(explained, options["class_axis"]))
+    print_table(_table(explained, class_axis, decisions))
+    if decisions is not None:
+        click.echo(counted(decisions))
     click.echo(f"wrote {path} ({size_of(path)})")
 
 
-def _table(explained: Explained, class_axis: int) -> Table:
-    table = Table("input", "composite", "class", "f(x)", "sum of R", "absorbed", "conservation error", box=None)
+def _table(explained: Explained, class_axis: int, decisions: Sequence[Decision] | None) -> Table:
+    from graphlrp.reports.truth import wrong_first
+
+    table = table_of_samples(decided=decisions is not None)
+    order = None if decisions is None else wrong_first(decisions)
+    sources = explained.samples.sources
     for name, _, explanation in explained:
-        describe(table, explanation, name, explained.labels, explained.samples.sources, class_axis)
+        describe(table, explanation, explained.title(name), explained.labels, sources, class_axis, decisions, order)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,10 @@ from scipy.sparse import issparse
 
 from graphlrp.errors import InputError
 from graphlrp.explanation import Explanation
-from graphlrp.files import replacing
+from graphlrp.files import cannot_write, replacing
+
+if TYPE_CHECKING:
+    from graphlrp.reports.truth import Decision
 
 Array = npt.NDArray[Any]
 
@@ -115,6 +118,12 @@ def _keep(saved: dict[str, Array], key: str, array: Any) -> None:
         saved[key] = array
 
 
+def table_of_samples(*, decided: bool) -> Table:
+    """An empty table for :func:`describe`, with columns for decisions or without."""
+    columns = ("true class", "decision") if decided else ()
+    return Table("input", "composite", "class", *columns, "f(x)", "sum of R", "absorbed", "conservation error", box=None)
+
+
 def describe(
     table: Table,
     explanation: Explanation,
@@ -122,15 +131,20 @@ def describe(
     labels: Sequence[str] | None,
     sources: Sequence[str] | None,
     class_axis: int,
+    decisions: Sequence[Decision] | None = None,
+    order: Sequence[int] | None = None,
 ) -> None:
-    """One line per sample; over axes that count no classes, f(x) is summed, as the explanation is."""
+    """One line per sample, in their order or another; over axes that count no classes, f(x) is summed, as the explanation is."""
     from graphlrp.reports.summary import summaries
 
-    for sample, summary in enumerate(summaries(explanation, labels, class_axis)):
+    found = summaries(explanation, labels, class_axis)
+    for sample in range(len(found)) if order is None else order:
+        summary = found[sample]
         table.add_row(
             sources[sample] if sources else str(sample),
             composite,
             summary.label,
+            *(() if decisions is None else (decisions[sample].truth, decisions[sample].verdict)),
             f"{summary.output:.4g}",
             f"{summary.total:.4g}",
             "-" if summary.absorbed is None else f"{summary.absorbed:.4g}",
@@ -144,4 +158,4 @@ def save_arrays(path: Path, arrays: dict[str, Array]) -> None:
         with replacing(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from error
+        raise InputError(cannot_write(path, error)) from error

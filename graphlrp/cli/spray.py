@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from graphlrp.cli.datasets import DataSet, read_data_set, read_truth
 from graphlrp.cli.grouping import Groups, explain_texts, feature_names, groups_of
-from graphlrp.cli.inputs import read_labels
+from graphlrp.cli.labels import read_labels
 from graphlrp.cli.loading import load_explainers
 from graphlrp.cli.options import (
     PATH,
@@ -108,7 +108,7 @@ def spray(
         groups = replace(groups_of(store, names, data), features=feature_names(store, inputs))
         if explainer is not None and data is not None:
             groups = replace(groups, explain=explain_texts(store, explainer, data))
-        members = _large_enough(groups, classes)
+        members = _large_enough(groups, classes, max(FEWEST, (settings["neighbours"] or 0) + 1))
         facts = {"relevance": f"{len(store)} maps, {store.composite}", "sorted by": groups.by}
         page = Report(title or "Groups of relevance maps", model=model if data is not None else None, settings=facts, **look)
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,10 @@ def spray(
             _write(folder / _slug(name), name, analysis, groups, colours)
             page.add(analysis, f"Class {name}", **_shown(analysis, groups))
         written = page.save(folder / "report.html")
-    click.echo(f"wrote {written}{''.join(f', {folder / _slug(name)}' for name in looked_into)}")
+    files = [written, *(folder / _slug(name) for name in looked_into)]
+    files += [folder / "ranking.png"] if ranking is not None else []
+    files += [folder / "relevance.h5"] if data is not None else []
+    click.echo(f"wrote {', '.join(map(str, files))}")
 
 
 # Where maps come from
@@ -164,25 +167,28 @@ def _stored(stack: ExitStack, path: Path, inputs: Sequence[Path]) -> Store:
 # What is done with them
 
 
-def _large_enough(groups: Groups, classes: Sequence[str]) -> dict[str, Array]:
+def _large_enough(groups: Groups, classes: Sequence[str], fewest: int) -> dict[str, Array]:
     """Members of the classes that have enough maps; of the others it is said that they are left out.
 
     Raises:
         InputError: there are none, or one that was asked for is not among them.
     """
-    members = {name: rows for name, rows in groups.members.items() if len(rows) >= FEWEST}
+    members = {name: rows for name, rows in groups.members.items() if len(rows) >= fewest}
     for name in classes:
         if name not in groups.members:
             raise InputError(f"--class {name!r}: there is no such class; there are {_listed(list(groups.members))}")
         if name not in members:
             raise InputError(
-                f"--class {name!r} has {len(groups.members[name])} maps; groups are looked for among at least {FEWEST}"
+                f"--class {name!r} has {len(groups.members[name])} maps; groups are looked for among at least {fewest}"
             )
     small = [name for name in groups.members if name not in members]
     if not members:
-        raise InputError(f"no class has {FEWEST} maps, among which groups could be looked for; there are {_listed(small)}")
+        sizes = [f"{name} ({len(groups.members[name])})" for name in small]
+        raise InputError(
+            f"groups are looked for among at least {fewest} maps of a class; the classes have fewer: {_listed(sizes)}"
+        )
     if small:
-        click.echo(f"graphlrp: left out with fewer than {FEWEST} maps: {_listed(small)}", err=True)
+        click.echo(f"graphlrp: left out with fewer than {fewest} maps: {_listed(small)}", err=True)
     return members
 
 
@@ -234,7 +240,7 @@ def _in_words(analysis: Analysis, groups: Groups) -> str:
     values = ", ".join(f"{value:.4f}" for value in analysis.eigenvalues[:6])
     lines = [f"eigenvalues {values}, ...; the largest gap is behind the {_ordinal(analysis.gap)}"]
     for name in analysis.clusterings:
-        lines += [f"  {name}: {suspect}" for suspect in suspicious(analysis, name)] or [f"  {name}: no cluster stands apart"]
+        lines += [f"  {suspect}" for suspect in suspicious(analysis, name)] or [f"  {name}: no cluster stands apart"]
         if len(analysis.shape) == 1:
             for own in analysis.profile(features=groups.features, clustering=name, count=3):
                 about = ", ".join(f"{feature.name} {feature.share:.0%}" for feature in own.features) or "nothing"
@@ -247,7 +253,7 @@ def _write(folder: Path, name: str, analysis: Analysis, groups: Groups, colours:
     folder.mkdir(parents=True, exist_ok=True)
     analysis.plot_spectrum().savefig(folder / "spectrum.png", dpi=150)
     if len(analysis.embeddings) > 1:
-        analysis.plot_embedding(groups.images, title=name).savefig(folder / "embedding.png", dpi=150)
+        analysis.plot_embedding(groups.images, title=f"Class {name}").savefig(folder / "embedding.png", dpi=150)
     if len(analysis.shape) == 2:
         figure = analysis.montage(groups.maps, groups.images, layout=groups.layout, colours=colours)
         figure.savefig(folder / "montage.png", dpi=200)

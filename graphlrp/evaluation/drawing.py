@@ -136,7 +136,8 @@ def draw_descent(title: str, places: Sequence[str], lines: Sequence[Line], *, ac
     axes.set(xlim=(low, high), ylim=(len(places) - 0.5, -0.5))
     for value in MaxNLocator(6).tick_values(low, high):
         if low <= value <= high:
-            axes.axvline(value, color="#8c8c8c" if value == 0 else "#e4e4e4", linewidth=0.8 if value == 0 else 0.5, zorder=0)
+            colour, thickness = ("#8c8c8c", 0.8) if value == 0 else ("#e4e4e4", 0.5)
+            axes.axvline(value, color=colour, linewidth=thickness, zorder=0.5)
             x = left + (value - low) / (high - low) * _BROAD
             page.text(number(value), x, top + tall + 0.04, NOTE, "center")
     for place, label in list(enumerate(labels))[::each]:

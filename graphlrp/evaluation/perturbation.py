@@ -84,9 +84,10 @@ def perturb(
         regions_per_step: how many regions are replaced at once.
         filling: what regions are replaced with: ``"uniform"`` (noise between the smallest and the largest value of the samples,
             per channel, or per feature of a table [N, D]), ``"mean"`` (of the sample, per channel), ``"data-mean"`` (of all
-            samples; per feature of a table), ``"blur"``, ``"flip"``, a number or one per channel or feature, a function (sample, generator) -> replacement of the whole sample; or one with parameters:
-            ``Uniform(low, high)``, ``Constant(value)``, ``Mean(of)``, ``Blur(sigma)``, ``Flip(low, high)``. By default
-            ``"uniform"``; sparse samples know nothing but deletion.
+            samples; per feature of a table), ``"blur"``, ``"flip"``, a number or one per channel or feature, a function (sample,
+            generator) -> replacement of the whole sample; or one with parameters: ``Uniform(low, high)``, ``Constant(value)``,
+            ``Mean(of)``, ``Blur(sigma)``, ``Flip(low, high)``. By default ``"uniform"``; sparse samples know nothing but
+            deletion.
         repeats: how often what is random is repeated. An order by relevance with a filling that is not random is run once.
         score: what is watched: ``"output"``, f of the class, with a terminal softmax removed; ``"probability"``, the softmax of f
             over the classes; ``"decision"``, of one number f(x) whose sign decides between two classes: f if it speaks for the

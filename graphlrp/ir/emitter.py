@@ -191,7 +191,7 @@ class Emitter(OpBuilder):
                 # Without a version of its operator, the builder infers no shape.
                 inner.version = inner.version or function.opset_imports.get(inner.domain)
             # Most bodies have the numbers of the attributes in them; one may be called as an argument of call_inline is.
-            referred = {attribute.ref_attr_name for inner in function.graph.all_nodes() for attribute in inner.attributes.values()}
+            referred = {own.ref_attr_name for inner in function.graph.all_nodes() for own in inner.attributes.values()}
             attributes: dict[str, Any] = {name: own for name, own in node.attributes.items() if name in referred}
             result = self.builder.call_inline(function, *inputs, **attributes)
             outputs = [result] if isinstance(result, ir.Value) else list(result)

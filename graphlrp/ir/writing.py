@@ -10,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from graphlrp.errors import InputError
+from graphlrp.files import cannot_write
 
 PROTOBUF_LIMIT = 1_800_000_000
 """Bytes of weights above which a model goes through files; protobuf messages end at 2 GB."""
@@ -36,4 +37,4 @@ def write_model(model: ir.Model, path: str | os.PathLike[str]) -> None:
                 written.write_bytes(proto.SerializeToString())
             os.replace(written, path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error}") from error
+        raise InputError(cannot_write(path, error)) from error

@@ -11,7 +11,7 @@ from graphlrp.evaluation.continuity import ContinuityResult
 from graphlrp.evaluation.randomisation import RandomisationResult
 from graphlrp.evaluation.result import RANDOM_ORDER, TITLES, Curve, PerturbationResult
 from graphlrp.reports.figures import figure_view
-from graphlrp.reports.measures import Measured, measured
+from graphlrp.reports.measures import Measured, measured, measures_content
 from graphlrp.reports.section import Section
 from graphlrp.visual.typesetting import number
 
@@ -19,6 +19,9 @@ Evaluation = PerturbationResult | RandomisationResult | ContinuityResult
 
 PLACES = 11
 """How many points of a curve are given as numbers."""
+
+FEW = 10
+"""Of fewer samples, the page says that their interval says little."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def evaluation_section(result: Evaluation, heading: str) -> Section:
         for name, ratio, relative in zip(result.methods, result.ratio, result.relative, strict=True)
     ]
     names = ["‖R(x) − R(x′)‖₁ / ‖x − x′‖₂", "the same, of ‖R(x)‖₁"]
-    return Section(heading or "Continuity", "measures.html", {"names": names, "rows": rows})
+    return Section(heading or "Continuity", "measures.html", measures_content(names, rows))
 
 
 def _perturbation(result: PerturbationResult, heading: str) -> Section:
@@ -72,6 +75,8 @@ def _perturbation(result: PerturbationResult, heading: str) -> Section:
         "places": places,
         "curves": [CurveRow(curve.method, TITLES[curve.order], curve.mean[places].tolist()) for curve in result.curves],
         "steps": steps,
+        "count": len(result.curves[0].aopc_per_sample),
+        "few": FEW,
     }
     return Section(heading or "Perturbation", "perturbation.html", content)
 

@@ -16,6 +16,7 @@ from graphlrp.reports.maps import SMALL, Scales, gradient, picture_uri, reduced,
 from graphlrp.reports.section import Section
 from graphlrp.reports.style import Style
 from graphlrp.reports.summary import Summary, summaries
+from graphlrp.reports.truth import Decision, decisions, wrong_first
 from graphlrp.reports.views import BarsDraft, Draft, MapDraft, SignalDraft, TextDraft, View
 from graphlrp.visual.explanation import explanation_panels
 from graphlrp.visual.figure import Panel
@@ -57,12 +58,14 @@ class Sample:
         source: where it comes from.
         pictures: its inputs, those that are pictures.
         rows: one for each class, the composites side by side.
+        decision: of the model, beside the true class; None if that is not known.
     """
 
     number: int
     source: str
     pictures: Sequence[Picture]
     rows: Sequence[Sequence[Cell]]
+    decision: Decision | None = None
 
 
 @dataclass
@@ -85,6 +88,7 @@ def explanation_section(
     labels: Sequence[str] | None = None,
     features: Sequence[str] | None = None,
     sources: Sequence[str] | None = None,
+    truth: ArrayLike | None = None,
     layout: str | None = None,
     class_axis: int = 1,
     most: int = 20,
@@ -101,6 +105,7 @@ def explanation_section(
         labels: names of the classes; without them the explanations' own.
         features: names of the features; likewise.
         sources: where every sample comes from, e.g. its file.
+        truth: true classes, whole numbers [N]; samples that the model decides wrongly are marked, and come first.
         layout: of pictures, see :func:`graphlrp.visual.explanation_panels`.
         class_axis: axis of the output that counts classes.
         most: how many features bars show.
@@ -108,7 +113,7 @@ def explanation_section(
         ledger: say where relevance went that did not reach the input, if the explanations have ledgers.
 
     Raises:
-        InputError: no explanation, or explanations of other samples; what cannot be drawn.
+        InputError: no explanation, or explanations of other samples; what cannot be drawn; true classes that do not fit.
     """
     named = _named(explanations)
     count = len(next(iter(named.values()))[0].output)
@@ -128,15 +133,23 @@ def explanation_section(
         for rank, one in enumerate(several)
     ]
     _draw(parts, style)
-    samples = [_sample(names[k], k, parts) for k in range(count)]
+    found = None if truth is None else decisions(next(iter(named.values()))[0], truth, labels, class_axis)
+    order = range(count) if found is None else wrong_first(found)
+    samples = [_sample(names[k], k, parts, None if found is None else found[k]) for k in order]
     ledgers = [
         summary
         for composite, several in named.items()
         for rank, one in enumerate(several)
         if ledger and (summary := ledger_summary(one, _title(composite, rank, len(several)), first=rank == 0)) is not None
     ]
+    pictures = any(sample.pictures for sample in samples)
     content = {
         "samples": samples,
+        "decided": found is not None,
+        "wrong": sum(decision.wrong for decision in found or ()),
+        # What takes half of a screen stands side by side: samples that are one cell, or else the classes of a sample.
+        "beside": not pictures and len(parts) == 1,
+        "classes_beside": not pictures and len(named) == 1,
         "kinds": sorted({view.kind for part in parts for views in part.views for _, view in views}),
         "several": len(named) > 1,
         "accounted": any(summary.absorbed is not None for part in parts for summary in part.summaries),
@@ -205,7 +218,7 @@ def _draw(parts: Sequence[_Part], style: Style) -> None:
             part.views.append([(name, draft.view(scales[id(draft)], summary.sides, style)) for name, draft in drafts])
 
 
-def _sample(source: str, index: int, parts: Sequence[_Part]) -> Sample:
+def _sample(source: str, index: int, parts: Sequence[_Part], decision: Decision | None) -> Sample:
     rows: dict[int, list[Cell]] = {}
     for part in parts:
         rows.setdefault(part.rank, []).append(Cell(part.composite, part.summaries[index], part.views[index]))
@@ -214,4 +227,4 @@ def _sample(source: str, index: int, parts: Sequence[_Part]) -> Sample:
         for name, draft in parts[0].drafts[index]
         if isinstance(draft, MapDraft)
     ]
-    return Sample(index + 1, source, pictures, [rows[rank] for rank in sorted(rows)])
+    return Sample(index + 1, source, pictures, [rows[rank] for rank in sorted(rows)], decision)

@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from graphlrp.errors import InputError
-from graphlrp.files import replacing
+from graphlrp.files import cannot_write, replacing
 from graphlrp.visual.colour import COLOUR_MAPS, colour_map
 from graphlrp.visual.typesetting import number
 
@@ -88,7 +88,7 @@ def write(path: str | os.PathLike[str], page: str) -> Path:
             # Lone surrogates, which names of files may hold, have no UTF-8.
             unfinished.write_text(page, encoding="utf-8", errors="replace", newline="")
     except OSError as reason:
-        raise InputError(f"cannot write {path}: {reason}") from reason
+        raise InputError(cannot_write(Path(path), reason)) from reason
     return Path(path)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import issparse
 
+from graphlrp.target import is_single
+
 if TYPE_CHECKING:
     from graphlrp.explanation import Explanation
 
@@ -77,17 +79,22 @@ def _explained(explanation: Explanation, sample: int, labels: Sequence[str] | No
     target, output = np.asarray(explanation.target), np.asarray(explanation.output, dtype=np.float64)
     if target.shape == output.shape and target.dtype.kind == "f":
         return "weighted classes", float((output[sample] * target[sample]).sum())
-    if output.ndim == 1:
+    if output.ndim == 1 or _decides(output.shape, labels):
         # One output decides between two classes by its sign, or is no class at all.
-        value = float(output[sample])
+        value = float(output[sample].sum())
         return (labels[int(value > 0)] if labels is not None and len(labels) == 2 else "output"), value
     index = int(target[sample])
     value = float(np.moveaxis(output, class_axis, 1)[sample, index].sum())
     return (labels[index] if labels is not None and index < len(labels) else str(index)), value
 
 
+def _decides(shape: tuple[int, ...], labels: Sequence[str] | None) -> bool:
+    """Whether an output of one number per sample has the names of two classes, between which its sign decides."""
+    return is_single(shape) and labels is not None and len(labels) == 2
+
+
 def _sides(explanation: Explanation, labels: Sequence[str] | None, label: str) -> tuple[str, str]:
-    if np.ndim(explanation.output) == 1:
+    if np.ndim(explanation.output) == 1 or _decides(np.shape(explanation.output), labels):
         return (
             (f"for {labels[0]}", f"for {labels[1]}")
             if labels is not None and len(labels) == 2

@@ -239,7 +239,8 @@ def _bind(kind: str, name: str, function: Callable[..., object], parameters: Map
     try:
         inspect.signature(function).bind(**parameters)
     except TypeError as error:
-        raise RuleError(
-            f"{kind} {name!r}: {error}; its parameters are {str(inspect.signature(function)).partition(' ->')[0]}, give them with"
-            f" graphlrp.{kind}({name!r}, ...)"
-        ) from None
+        signature = inspect.signature(function)
+        taken = str(signature).partition(" ->")[0] if signature.parameters else "none"
+        # Who gave some knows how.
+        how = "" if parameters else f"; give them with graphlrp.{kind}({name!r}, ...), on the command line {name}:NAME=NUMBER,..."
+        raise RuleError(f"{kind} {name!r}: {error}; its parameters are {taken}{how}") from None

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from graphlrp.target import is_single
 from graphlrp.visual.figure import explanation_caption
 from graphlrp.visual.typesetting import number
 
@@ -49,6 +50,9 @@ def explained_as(explanation: Explained, sample: int, labels: Sequence[str] | No
     target, output = np.asarray(explanation.target), np.asarray(explanation.output)
     unnamed = ("lowers f(x)", "raises f(x)")
     indices = target.ndim == 1 and target.dtype.kind in "iu"
+    if indices and is_single(output.shape) and labels is not None and len(labels) == 2:
+        # One column decides by its sign as one number does.
+        output = output.reshape(len(output))
     if indices and output.ndim == 2:
         index = int(target[sample])
         name = labels[index] if labels is not None and index < len(labels) else f"class {index}"

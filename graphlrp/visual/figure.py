@@ -1,10 +1,10 @@
 """The picture of an explanation that a person would publish: input, heatmap, overlay, and what they mean.
 
-One row per picture (or per explained class): the input, the heatmap of the row's first panel, that heatmap
-over the input, then the heatmaps of the further panels, e.g. of other composites::
+One row per picture (or per explained class): the input, then for every panel, e.g. of every composite, its heatmap and that
+heatmap over the input::
 
-    input      epsilon-plus-flat          relevance over input  epsilon
-    [photo]    [heatmap]                  [overlay]             [heatmap]
+    input      epsilon-plus-flat          relevance over input  epsilon                    relevance over input
+    [photo]    [heatmap]                  [overlay]             [heatmap]                  [overlay]
     cat.png    -0.1       0       0.1                           -0.3       0       0.3
                tabby cat                                        tabby cat
                f(x) = 9.17   ΣR = 9.02                          f(x) = 9.17   ΣR = 9.10
@@ -123,7 +123,7 @@ def save_figure(path: str | Path, rows: Sequence[Sequence[Panel]], *, dpi: float
 
 
 def explanation_figure(rows: Sequence[Sequence[Panel]], **options: Unpack[FigureOptions]) -> Figure:
-    """Draw explanations, a row for each picture or class, a column for each composite.
+    """Draw explanations, a row for each picture or class; of each composite the heatmap, and by default that over the picture.
 
     Args:
         rows: panels; those of one row explain the same picture. Rows may differ in length and in picture size.
@@ -181,19 +181,18 @@ class _Layout:
         self.rows = [self._cells(row, list(itertools.islice(remaining, len(row)))) for row in rows]
 
     def _cells(self, row: Sequence[Panel], scales: list[float]) -> list[_Cell]:
-        first, scale = row[0], scales[0]
-        cells = [self._cell(first.image, "input", wrap(first.source, CAPTION, self.width))]
+        cells = [self._cell(row[0].image, "input", wrap(row[0].source, CAPTION, self.width))]
         for panel, own_scale in zip(row, scales, strict=True):
             pixels = heatmap(panel.relevance, colours=self.colours, scale=own_scale)
             caption = wrap_caption(panel.caption, self.width)
             bar = own_scale if self.joint_scale is None else None
             cells.append(self._cell(pixels, panel.title or "relevance", caption, bar))
-        if self.over == "blend":
-            pixels = relevance_overlay(first.image, first.relevance, colours=self.colours, scale=scale)
-            cells.insert(2, self._cell(pixels, "relevance over input", []))
-        elif self.over == "mask":
-            pixels = positive_mask(first.image, first.relevance, scale=scale)
-            cells.insert(2, self._cell(pixels, "positive relevance", []))
+            if self.over == "blend":
+                pixels = relevance_overlay(panel.image, panel.relevance, colours=self.colours, scale=own_scale)
+                cells.append(self._cell(pixels, "relevance over input", []))
+            elif self.over == "mask":
+                pixels = positive_mask(panel.image, panel.relevance, scale=own_scale)
+                cells.append(self._cell(pixels, "positive relevance", []))
         return cells
 
     def _cell(self, pixels: Pixels, title: str, caption: list[Line], scale: float | None = None) -> _Cell:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from graphlrp.errors import InputError
 from graphlrp.visual.colour import ColourMap, FloatArray, colour_map, relevance_scale, scaled
-from graphlrp.visual.page import DPI, LOWEST_BAR, MARGIN, Page, vertical_bar_width
+from graphlrp.visual.page import DPI, MARGIN, Page, vertical_bar_width
 from graphlrp.visual.typesetting import (
     NOTE,
     TITLE,
@@ -168,16 +168,16 @@ def _page(
     scales = relevance_scale(maps, joint=joint, percentile=percentile).tolist()
     reaches = relevance_scale(maps, joint=joint).tolist()
     clipped = percentile < 100.0
-    # All panels end at the same place, whatever the length of the numbers beside their colour bars.
+    # All curves end at the same place, whatever the length of the numbers beside their colour bars. Bars have their numbers.
     right = width - MARGIN - BAR_GAP - max(vertical_bar_width(scale, clipped) for scale in scales)
     drawings: list[_Drawing] = []
     for panel, scale, reach in zip(panels, scales, reaches, strict=True):
-        frame = _Frame(colours, scale, clipped, right, width - 2 * MARGIN)
         if np.ndim(panel.signal) == 2 or style == "line":
             if style == "bars":
                 raise InputError("bars show features [D]; a signal [C, T] is drawn with style='line'")
-            drawings.append(_Lines(panel, frame))
+            drawings.append(_Lines(panel, _Frame(colours, scale, clipped, right, width - 2 * MARGIN)))
         else:
+            frame = _Frame(colours, scale, clipped, width - MARGIN, width - 2 * MARGIN)
             drawings.append(_Bars(panel, frame, most, reach))
     _align([drawing for drawing in drawings if isinstance(drawing, _Bars)])
     height = 2 * MARGIN + sum(drawing.height for drawing in drawings) + PANEL_GAP * (len(drawings) - 1)
@@ -245,8 +245,6 @@ class _Drawing(ABC):
         page.lines(self.title, MARGIN, top)
         top += self._title_height + self.head_height
         self.draw_content(page, top)
-        frame, height = self.frame, min(self.content_height, TALLEST_BAR)
-        page.vertical_bar(frame.colours, frame.scale, frame.clipped, frame.right + BAR_GAP, top, height)
         page.lines(self.caption, MARGIN, top + self.content_height + self.note_height)
 
 
@@ -283,7 +281,7 @@ class _Lines(_Drawing):
         return NOTE.line_height + 0.07
 
     def draw_content(self, page: Page, top: float) -> None:
-        samples, left, right = self.signal.shape[1], self.left, self.frame.right
+        samples, left, right, first_top = self.signal.shape[1], self.left, self.frame.right, top
         times = np.arange(samples)
         # All channels share the axis of values: which one moves more is part of the signal.
         low, high = float(self.signal.min()), float(self.signal.max())
@@ -314,6 +312,8 @@ class _Lines(_Drawing):
         page.text("0", left, axis_top, NOTE)
         page.text("sample", 0.5 * (left + right), axis_top, NOTE, "center")
         page.text(str(samples - 1), right, axis_top, NOTE, "right")
+        frame, height = self.frame, min(self.content_height, TALLEST_BAR)
+        page.vertical_bar(frame.colours, frame.scale, frame.clipped, right + BAR_GAP, first_top, height)
 
 
 class _Bars(_Drawing):
@@ -330,8 +330,9 @@ class _Bars(_Drawing):
         self.left = MARGIN + max(width_of(label, NOTE) for label in self.labels) + 0.08
         self.reach = reach
         self.shown = relevance[order]
-        # In units of the reach: a side without bars takes no room.
-        self.low, self.high = (1.04 if side.any() else 0.04 for side in (self.shown < 0, self.shown > 0))
+        # In units of the reach: a side takes the room that its longest bar needs.
+        longest_bars = (max(-float(self.shown.min()), 0.0), max(float(self.shown.max()), 0.0))
+        self.low, self.high = (bar / reach + 0.04 for bar in longest_bars)
         self.numbers = [number(float(value)) for value in self.shown]
         self.right = frame.right - max(width_of(text, NOTE) for text in self.numbers) - NUMBER_GAP
         self.sides = panel.sides
@@ -343,7 +344,7 @@ class _Bars(_Drawing):
 
     @property
     def content_height(self) -> float:
-        return max(len(self.labels) * FEATURE_HEIGHT, LOWEST_BAR)
+        return len(self.labels) * FEATURE_HEIGHT
 
     @property
     def head_height(self) -> float:
@@ -360,7 +361,7 @@ class _Bars(_Drawing):
         positions = np.arange(len(self.shown))
         axes.barh(positions, self.shown, height=0.72, color=fill, edgecolor=EDGE_COLOUR, linewidth=0.4)
         axes.axvline(0.0, color=EDGE_COLOUR, linewidth=0.6, linestyle="-")
-        # The same scale on both sides, so that lengths can be compared, and not clipped where the colours are.
+        # One scale for both sides, so that lengths can be compared, and not clipped where the colours are.
         axes.set_xlim(-self.low * self.reach, self.high * self.reach)
         axes.set_ylim(len(self.shown) - 0.5, -0.5)
         row_height = self.content_height / len(self.labels)
@@ -373,14 +374,25 @@ class _Bars(_Drawing):
     def _draw_sides(self, page: Page, top: float) -> None:
         """What both directions mean, from zero outwards."""
         zero, gap = self.left + self.low / (self.low + self.high) * (self.right - self.left), 0.05
-        arrow = width_of("\N{BLACK LEFT-POINTING SMALL TRIANGLE} ", NOTE)
-        negative, positive = self.sides
-        negative = abbreviated(negative, NOTE, zero - self.left - gap - arrow) if self.low > 1 else ""
-        positive = abbreviated(positive, NOTE, self.right - zero - gap - arrow) if self.high > 1 else ""
+        left, right = "\N{BLACK LEFT-POINTING SMALL TRIANGLE} ", " \N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+        # They may reach beyond the axes, and beyond zero where the other one leaves room.
+        whole = self.frame.right - MARGIN - 4 * gap - width_of(left + right, NOTE)
+        names = [name if room > 0.04 else "" for name, room in zip(self.sides, (self.low, self.high), strict=True)]
+        widths = [width_of(name, NOTE) for name in names]
+        negative, positive = (
+            abbreviated(name, NOTE, max(whole / 2, whole - other)) for name, other in zip(names, reversed(widths), strict=True)
+        )
+        end, start = zero - gap, zero + gap
         if negative:
-            page.text(f"\N{BLACK LEFT-POINTING SMALL TRIANGLE} {negative}", zero - gap, top, NOTE, "right")
+            end = max(end, MARGIN + width_of(left + negative, NOTE))
+            start = max(start, end + 2 * gap)
         if positive:
-            page.text(f"{positive} \N{BLACK RIGHT-POINTING SMALL TRIANGLE}", zero + gap, top, NOTE)
+            start = min(start, self.frame.right - width_of(positive + right, NOTE))
+            end = min(end, start - 2 * gap)
+        if negative:
+            page.text(left + negative, end, top, NOTE, "right")
+        if positive:
+            page.text(positive + right, start, top, NOTE)
 
 
 def _align(drawings: Sequence[_Bars]) -> None:

@@ -62,13 +62,13 @@ def width_of(text: str, face: Face) -> float:
 def wrap(text: str, face: Face, width: float) -> list[Line]:
     """Break text into lines no wider than ``width`` inches.
 
-    Lines break at spaces and after hyphens, slashes and underscores; a word that is wider than a line breaks
-    anywhere. Line ends in the text are kept.
+    Lines break at spaces and after hyphens, slashes, underscores, colons and commas, but not inside a number or a parameter such
+    as ``low=-0.99`` that fits into a line of its own; what is wider than a line breaks anywhere. Line ends in the text are kept.
     """
     lines: list[str] = []
     for paragraph in text.splitlines():
         line = ""
-        for word in re.findall(r"\s+|[^\s\-/_]*[\-/_]+|[^\s\-/_]+", paragraph):
+        for word in _pieces(paragraph, face, width):
             while width_of((line + word).strip(), face) > width:
                 if line.strip():
                     lines.append(line.strip())
@@ -80,6 +80,21 @@ def wrap(text: str, face: Face, width: float) -> list[Line]:
             line += word
         lines.append(line.strip())
     return [Line(line, face) for line in lines]
+
+
+_BREAKS = re.compile(r"\s+|[^\s\-/_:,]*[\-/_:,]+|[^\s\-/_:,]+")
+_WHOLE = re.compile(r"(?<!\w)\w+=[^\s,]*,?|(?<![\w.])[-\N{MINUS SIGN}]?\d[\d.]*(?:[eE][-+]?\d+)?(?![\w.]),?")
+"""A parameter and its value, or a number."""
+
+
+def _pieces(text: str, face: Face, width: float) -> list[str]:
+    """Parts of a text between which lines may break; those that are whole only if they fit into a line."""
+    pieces, start = [], 0
+    for match in _WHOLE.finditer(text):
+        if width_of(match[0], face) <= width:
+            pieces += [*_BREAKS.findall(text[start : match.start()]), match[0]]
+            start = match.end()
+    return pieces + _BREAKS.findall(text[start:])
 
 
 def wrap_caption(caption: str, width: float) -> list[Line]:

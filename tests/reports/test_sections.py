@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm as normal
 from scipy.stats import t as student
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,7 @@ import graphlrp
 from graphlrp import evaluation, spray
 from graphlrp.errors import InputError
 from graphlrp.reports import Report
+from graphlrp.reports.measures import wilson_interval
 from tests.reports.conftest import Pictures
 from tests.reports.pages import Element, check_page
 
@@ -134,8 +136,33 @@ def test_measures_are_means_over_what_is_defined() -> None:
     assert cells_of(row)[1].endswith("(2 undefined)")
     mean, margin = cells_of(row)[1].removesuffix(" (2 undefined)").split(" ± ")
     assert float(mean) == pytest.approx(0.5) and float(margin) == pytest.approx(interval(defined), abs=0.006)
+    # Yes or no: p ± z √(p (1 - p) / n + z² / 4n²) around p + z² / 2n, over 1 + z² / n, worked out by hand for 4 of 5.
+    assert cells_of(row)[2] == "0.80 (0.38 to 0.96)" and "(Wilson)" in page.text and "Student" in page.text
+    assert "Wilson" not in page_of({"lrp": {"ratio": values}}).text
+    only = page_of({"lrp": {"hit": np.ones(12, bool)}})
+    assert cells_of(table_of(only, "Measures")[0])[1] == "1.00 (0.76 to 1.00)" and "Student" not in only.text
     (nothing,) = table_of(page_of({"a": {"b": np.array([np.nan])}}), "Measures")
     assert cells_of(nothing)[1] == "\N{EN DASH} (1 undefined)"
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 40])
+def test_intervals_of_shares_hold_what_the_test_does_not_reject(count: int) -> None:
+    """Wilson's interval inverts the score test: at its ends, |p̂ - p| = z √(p (1 - p) / n)."""
+    for hits in range(count + 1):
+        low, high = wilson_interval(hits, count)
+        assert 0 <= low <= hits / count <= high <= 1 and high - low > 0
+        for end in (low, high):
+            assert abs(hits / count - end) == pytest.approx(normal.ppf(0.975) * np.sqrt(end * (1 - end) / count), abs=1e-9)
+
+
+def test_few_samples_are_said_to_be_few(pictures: Pictures, perturbation: evaluation.PerturbationResult) -> None:
+    assert "Only 3 samples:" in page_of(perturbation).text
+    x = next(iter(pictures.explanations["epsilon"][0].inputs.values()))
+    options: dict[str, Any] = {"order": "morf", "region": 8, "steps": 1}
+    one = evaluation.perturb(pictures.explainers["epsilon"], x[:1], "epsilon", **options)
+    assert "Only one sample:" in page_of(one).text
+    many = evaluation.perturb(pictures.explainers["epsilon"], np.concatenate([x] * 4)[:10], "epsilon", **options)
+    assert "Only" not in page_of(many).only("main").text
 
 
 # Analyses

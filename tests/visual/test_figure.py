@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 import numpy as np
@@ -24,6 +25,8 @@ from graphlrp.visual import (
     SignalPanel,
     explanation_caption,
     explanation_figure,
+    positive_mask,
+    relevance_overlay,
     save_figure,
     save_signal_figure,
     signal_figure,
@@ -112,12 +115,25 @@ def test_text_is_taken_literally() -> None:
 def test_order_of_the_pictures() -> None:
     row = [panel(title="first"), panel(title="second")]
     titles = [text for text, _ in extents(explanation_figure([row])) if not text.startswith("axes")]
-    assert [title for title in titles if title in ("input", "first", "relevance over input", "second")] == [
-        "input",
-        "first",
-        "relevance over input",
-        "second",
-    ]
+    over = "relevance over input"
+    assert [title for title in titles if title in ("input", "first", over, "second")] == ["input", "first", over, "second", over]
+
+
+@pytest.mark.parametrize("over", ["blend", "mask"])
+def test_every_panel_is_laid_over_the_input_with_its_own_scale(over: Literal["blend", "mask"]) -> None:
+    row = [panel(seed=seed, title=str(seed)) for seed in (1, 2)]
+    row[1] = Panel(row[0].image, 30 * row[1].relevance, "2")
+    pictures = [axes for axes in explanation_figure([row], over=over, colours="bwr").axes if axes.images]
+    shown = [np.asarray(axes.images[0].get_array()) for axes in pictures]
+    shown = [pixels for pixels in shown if pixels.shape == row[0].image.shape]
+    assert len(shown) == 5
+    for place, one in enumerate(row):
+        scale = float(np.abs(one.relevance).max())
+        if over == "blend":
+            expected = relevance_overlay(one.image, one.relevance, colours="bwr", scale=scale)
+        else:
+            expected = positive_mask(one.image, one.relevance, scale=scale)
+        np.testing.assert_array_equal(shown[2 + 2 * place], expected)
 
 
 def test_titles_are_not_repeated_in_every_row() -> None:
@@ -295,6 +311,17 @@ def test_words_that_fit_are_not_broken() -> None:
     assert lines == ["golden", "retriever"]
 
 
+@pytest.mark.parametrize("width", [1.2, 1.6, 2.24, 3.0])
+def test_numbers_and_parameters_that_fit_are_not_broken(width: float) -> None:
+    name = "epsilon-gamma-box:low=-0.9922,high=2.6/2.4/2.3"
+    lines = [line.text for line in wrap(name, TITLE, width)]
+    assert "".join(lines) == name and len(lines) > 1
+    for parameter in ("low=-0.9922,", "high=2.6/2.4/2.3"):
+        assert sum(parameter in line for line in lines) == 1
+    (alone,) = [line.text for line in wrap("from -1.25e-06", TITLE, width_of("-1.25e-06", TITLE) + 0.01)][1:]
+    assert alone == "-1.25e-06"
+
+
 @pytest.mark.parametrize("joint", [False, True])
 def test_nothing_overlaps_in_signal_figures(joint: bool) -> None:
     generator = np.random.default_rng(0)
@@ -334,7 +361,8 @@ def test_bars_of_jointly_normalised_panels_have_comparable_lengths() -> None:
     own = [axes.get_xlim() for axes in signal_figure(panels).axes if axes.patches]
     assert joint[0] == joint[1]
     assert own[0] != own[1]
-    assert all(low == -high for low, high in joint + own)
+    assert joint[0] == pytest.approx((-1 - 0.04 * 4, 4 + 0.04 * 4))
+    assert all(low == -high for low, high in own)
 
 
 def test_a_side_without_bars_takes_no_room() -> None:
@@ -344,6 +372,20 @@ def test_a_side_without_bars_takes_no_room() -> None:
     figure = signal_figure([SignalPanel(np.ones(2), np.array([-2.0, -1.0])), SignalPanel(np.ones(2), np.array([2.0, 1.0]))])
     spans = [axes.get_xlim() for axes in figure.axes if axes.patches]
     assert all(low == -high for low, high in spans)  # zeros of panels stand below each other
+
+
+def test_a_side_takes_the_room_of_its_longest_bar_and_bars_have_no_colour_bar() -> None:
+    one_sided = [SignalPanel(np.ones(3), np.array([-20.0, 1.0, -3.0]), sides=("for crude oil and gas", "for grain and wheat"))]
+    figure = signal_figure(one_sided)
+    low, high = figure.axes[0].get_xlim()
+    assert (low, high) == pytest.approx((-20 * 1.04, 1 + 20 * 0.04))
+    # Each bar has its number: nothing says it a second time, and the whole width is used.
+    texts = [text.get_text() for text in figure.texts]
+    assert len(figure.axes) == 1 and "relevance" not in texts
+    assert figure.axes[0].get_window_extent().width > 0.6 * figure.bbox.width
+    # What a side speaks for is written out however little room its bars take.
+    assert "for grain and wheat \N{BLACK RIGHT-POINTING SMALL TRIANGLE}" in texts
+    assert_tidy(figure)
 
 
 def test_bands_lie_behind_their_samples() -> None:

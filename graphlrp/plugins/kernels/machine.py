@@ -100,7 +100,7 @@ class KernelMachine(Mapping):
             op.Squeeze(found, one),
             "no reference is predicted otherwise than this sample, so there is no way across the decision boundary; give"
             " references of all classes, graphlrp.convert(machine, references=X), or measure relevance from their mean,"
-            " level='mean'",
+            " level='mean' (of an estimator's file on the command line: --references X, --level mean)",
         )
         message = op.Where(found, message, op.scalar(float("nan")))
         if level is not None:

@@ -123,7 +123,7 @@ def test_relevance_of_a_term_is_its_weight_times_its_tf_idf() -> None:
 @pytest.mark.parametrize("options", [{}, {"sublinear_tf": True}, {"norm": "l1"}], ids=str)
 @pytest.mark.parametrize("machine", [LinearSVC(), MLPClassifier((5,), max_iter=80, random_state=0)], ids=named)
 def test_gradients_with_respect_to_counts(machine: Any, options: dict[str, Any]) -> None:
-    """Against differences of what scikit-learn makes of counts that are a little larger; without a term there is no derivative."""
+    """Against differences of what scikit-learn makes of counts a little larger; without a term there is no derivative."""
     pipeline = make_pipeline(TfidfVectorizer(**options), machine).fit(TEXTS, KINDS)
     vectorizer, predictor = pipeline[0], pipeline[1]
     new = [NEW[0], "a dog and a cat", "Nothing known", ""]
