@@ -14,7 +14,7 @@ import onnx_ir as ir
 from scipy.sparse import issparse
 from tqdm.auto import tqdm
 
-from graphlrp.compiler import RECORDS, Compiled, Settings, compile_explainer, compile_forward
+from graphlrp.compiler import RECORDS, RELEVANCE, Compiled, Settings, compile_explainer, compile_forward
 from graphlrp.errors import InputError, ModelError, RelevanceWarning, RuleError
 from graphlrp.explanation import Explanation, of_several_shapes
 from graphlrp.feeds import read_feeds
@@ -635,7 +635,8 @@ def _refuse_explainer(model: ir.Model, source: Any) -> None:
         ModelError: it is one.
     """
     explains = model.metadata_props.get("graphlrp.explains")
-    if explains is None:
+    # Somebody may have cut the model out of it again.
+    if explains is None or not any(str(value.name).startswith(RELEVANCE) for value in model.graph.outputs):
         return
     what = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the model"
     raise ModelError(
