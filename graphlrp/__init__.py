@@ -13,13 +13,14 @@ from graphlrp.errors import (
     RuleError,
     UnsupportedOperatorError,
 )
-from graphlrp.explainer import Explainer, composite, convert, load, rule
+from graphlrp.explainer import Explainer
 from graphlrp.explanation import Explanation
 from graphlrp.ir.emitter import Emitter
 from graphlrp.ir.facts import Bounds
 from graphlrp.ir.functions import Fusion
 from graphlrp.ir.source import Source
 from graphlrp.ledger import Ledger, LedgerEntry
+from graphlrp.loading import composite, convert, load, rule
 from graphlrp.plugins.estimators.network import NetworkFeatures
 from graphlrp.plugins.mapping import LinearMapping, Mapping
 from graphlrp.plugins.nonlinear import ComponentwiseMapping, LinearizedMapping, TaylorMapping

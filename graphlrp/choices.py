@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from graphlrp.errors import RuleError
+from graphlrp.errors import InputError, RuleError
 from graphlrp.ir.graph import MappingGraph
 from graphlrp.ir.source import PIPELINE
 from graphlrp.plugins.manager import Plugins
@@ -13,7 +13,7 @@ from graphlrp.plugins.mapping import LinearMapping
 from graphlrp.rules import presets
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
-from graphlrp.rules.select import Selector
+from graphlrp.rules.select import Selector, every
 
 if TYPE_CHECKING:
     from graphlrp.compiler import Settings
@@ -61,6 +61,19 @@ def check_choices(graph: MappingGraph, composite: Composite, settings: Settings,
     _check_pairs(graph, settings.rules)
     _check_messages(graph, composite)
     _check_bias(graph, policies["bias"])
+
+
+def checked_composite(composite: Any) -> str | Composite:
+    """A composite by name or as it is; a rule is one for every mapping.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if isinstance(composite, Rule):
+        return Composite([(every(), composite)], str(composite))
+    if not isinstance(composite, (str, Composite)):
+        raise InputError(f"composite must be a name, a Composite or a Rule, not {type(composite).__name__}")
+    return composite
 
 
 def _check_method(composite: Composite, settings: Settings, bias: str) -> None:

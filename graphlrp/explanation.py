@@ -80,6 +80,23 @@ class Explanation:
         return cls(**{name: _join([getattr(part, name) for part in parts]) for name in vars(parts[0])})
 
 
+def predictions(explanation: Explanation, axis: int) -> Array | None:
+    """The class with the highest output, summed over further axes; None if the output does not decide between classes."""
+    output = explanation.output
+    if isinstance(output, list):
+        return np.array([_highest(np.asarray(one)[np.newaxis], axis)[0] for one in output], np.int64)
+    if output.ndim > 1 and output.shape[axis] > 1:
+        return _highest(output, axis)
+    if explanation.classes is not None and len(explanation.classes) == 2 and output.size == len(output):
+        return (output.reshape(-1) > 0).astype(np.int64)
+    return None
+
+
+def _highest(output: Array, axis: int) -> Array:
+    others = tuple(a for a in range(1, output.ndim) if a != axis % output.ndim)
+    return np.asarray(output.sum(axis=others).argmax(axis=1))
+
+
 def of_several_shapes(x: Any) -> bool:
     """Whether x is a sequence of arrays that differ in shape, so that they make no batch."""
     if not isinstance(x, (list, tuple)) or len(x) < 2 or not all(isinstance(sample, np.ndarray) for sample in x):

@@ -111,7 +111,7 @@ def test_fisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     fisher.main()
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("rough"), "the class with the tag comes first"
-    (first,) = [line for line in lines if "cluster 1:" in line]
+    (first,) = [line for line in lines if "cluster 1 of kmeans-" in line]
     precision, recall = (float(part.split(",")[0]) for part in first.replace("recall", "precision").split("precision ")[1:])
     assert precision > 0.8 and recall > 0.8
     check_picture(tmp_path / "spray-fisher-montage.png")

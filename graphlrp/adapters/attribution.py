@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from graphlrp.adapters.tensors import is_tensor, like, to_array
 from graphlrp.errors import InputError
-from graphlrp.explainer import Explainer, load
+from graphlrp.explainer import Explainer
 from graphlrp.ledger import per_sample
+from graphlrp.loading import load
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
 

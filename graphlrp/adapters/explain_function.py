@@ -13,7 +13,8 @@ import numpy.typing as npt
 from graphlrp.adapters.tensors import to_array
 from graphlrp.adapters.weights import checksum
 from graphlrp.errors import InputError
-from graphlrp.explainer import Explainer, load
+from graphlrp.explainer import Explainer
+from graphlrp.loading import load
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
 

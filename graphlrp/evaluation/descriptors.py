@@ -18,8 +18,9 @@ from graphlrp.evaluation.regions import most_relevant_first
 from graphlrp.evaluation.result import RANDOM_ORDER, Curve, PerturbationResult
 from graphlrp.evaluation.subject import named_methods
 from graphlrp.evaluation.watched import Score, Watched, choose_watched
-from graphlrp.explainer import Explainer, load
+from graphlrp.explainer import Explainer
 from graphlrp.ir.source import Source
+from graphlrp.loading import load
 from graphlrp.plugins.bow.descriptors import Descriptors
 from graphlrp.plugins.bow.fisher import FisherVector
 from graphlrp.plugins.estimators.composition import check

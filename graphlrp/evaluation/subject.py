@@ -15,8 +15,9 @@ from graphlrp.evaluation.batches import of_one_shape
 from graphlrp.evaluation.reading import read_samples
 from graphlrp.evaluation.samples import Samples
 from graphlrp.evaluation.values import count_of, fingerprint, read_values
-from graphlrp.explainer import Explainer, load
+from graphlrp.explainer import Explainer
 from graphlrp.ir.axes import layout_of
+from graphlrp.loading import load
 from graphlrp.rules.base import Rule
 from graphlrp.rules.composite import Composite
 

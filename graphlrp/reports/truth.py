@@ -52,7 +52,7 @@ def decisions(
     Raises:
         InputError: f(x) decides between no classes; the true classes are not one for each sample, or there are no such classes.
     """
-    from graphlrp.stores.samples import predictions
+    from graphlrp.explanation import predictions
 
     labels = labels if labels is not None else explanation.classes
     count = len(explanation.output)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from graphlrp.adapters.tensors import to_array
 from graphlrp.errors import InputError
 from graphlrp.explainer import Explainer
-from graphlrp.explanation import Explanation
+from graphlrp.explanation import predictions
 from graphlrp.stores.batches import Piece, count
 from graphlrp.stores.columns import Storage
 from graphlrp.stores.settings import settings_of
@@ -110,23 +110,6 @@ def _part(sources: Sequence[str], piece: Piece) -> list[str]:
     if piece.stop > len(sources):
         raise InputError(f"there are more samples than the {len(sources)} sources")
     return list(sources[piece.start : piece.stop])
-
-
-def predictions(explanation: Explanation, axis: int) -> Array | None:
-    """The class with the highest output, summed over further axes; None if the output does not decide between classes."""
-    output = explanation.output
-    if isinstance(output, list):
-        return np.array([_highest(np.asarray(one)[np.newaxis], axis)[0] for one in output], np.int64)
-    if output.ndim > 1 and output.shape[axis] > 1:
-        return _highest(output, axis)
-    if explanation.classes is not None and len(explanation.classes) == 2 and output.size == len(output):
-        return (output.reshape(-1) > 0).astype(np.int64)
-    return None
-
-
-def _highest(output: Array, axis: int) -> Array:
-    others = tuple(a for a in range(1, output.ndim) if a != axis % output.ndim)
-    return np.asarray(output.sum(axis=others).argmax(axis=1))
 
 
 def _per_sample(values: Any, what: str, total: int | None) -> Array:
