@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,15 +54,15 @@ def quantus(
     return _Fixed(load(source, composite, **options), batch_size)
 
 
-class _Function:
+class _Function(ABC):
     """What both kinds of functions do."""
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
 
+    @abstractmethod
     def explainer_of(self, model: Any) -> Explainer:
         """The explainer that stands for a model."""
-        raise NotImplementedError
 
     def __call__(self, model: Any, inputs: Any, targets: Any = None, reduce_axes: Sequence[int] = (), **_: Any) -> Array:
         """Relevance of inputs [N, ...], summed over axes; further keywords are for other functions that explain."""

@@ -6,6 +6,7 @@ at whatever step and for whatever method it is replaced, and methods are compare
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
@@ -33,7 +34,7 @@ class Data(Protocol):
 
 
 @dataclass(frozen=True)
-class Filling:
+class Filling(ABC):
     """Makes replacements of samples. Subclass it as a frozen dataclass, one field per parameter.
 
     Attributes:
@@ -46,9 +47,9 @@ class Filling:
         """The filling with everything that it takes from all samples; checks its parameters."""
         return self
 
+    @abstractmethod
     def replacement(self, sample: Array, layout: Layout, generator: np.random.Generator) -> Array:
         """A replacement of one sample, or what broadcasts to its shape."""
-        raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
         """Its name and parameters, as JSON takes them."""
