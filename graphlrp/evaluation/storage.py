@@ -6,10 +6,8 @@ The file has room for everything from the beginning, so that writing a sample ch
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy.typing as npt
 
 from graphlrp.errors import InputError
 from graphlrp.evaluation.result import Curve, PerturbationResult
+from graphlrp.files import replacing
 
 Array = npt.NDArray[Any]
 
@@ -141,10 +140,8 @@ def _create(
     done: Array,
 ) -> None:
     """Write a file beside its place, then put it there in one step."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(unfinished, "w") as file:
+        with replacing(path) as unfinished, h5py.File(unfinished, "w") as file:
             file.attrs["format"] = FORMAT
             file.attrs["settings"] = json.dumps(dict(settings))
             file["target"], file["clean"], file["done"] = target, clean, done
@@ -152,12 +149,8 @@ def _create(
             for index, ((method, order), array) in enumerate(zip(names, arrays, strict=True)):
                 scores = group.create_dataset(f"{index:04}", data=array)
                 scores.attrs["method"], scores.attrs["order"] = method, order
-        os.replace(unfinished, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def _open(path: Path) -> h5py.File:
